@@ -1,0 +1,8 @@
+//go:build !linux
+
+package relay
+
+import "net"
+
+// setSocketOptions sets nothing here.
+func setSocketOptions(*net.TCPConn) {}
