@@ -1,0 +1,71 @@
+package netcheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/ginnel/ginnel/wire/control"
+)
+
+// defaultSTUNPort is used by nodes that do not name another.
+const defaultSTUNPort = 3478
+
+var errNoAddr = errors.New("no address of the family")
+
+// stunAddr returns where to ask a node over a family.
+func (r *run) stunAddr(ctx context.Context, n *control.DERPNode, ipv6 bool) (netip.AddrPort, error) {
+	port := n.STUNPort
+	switch {
+	case port == 0:
+		port = defaultSTUNPort
+	case port < 0 || port > 65535:
+		return netip.AddrPort{}, errors.New("node has no STUN")
+	}
+	ip, err := nodeAddr(ctx, n, ipv6, r.c.lookup)
+	return netip.AddrPortFrom(ip, uint16(port)), err
+}
+
+// nodeAddr returns the address of a node for STUN over a family.
+func nodeAddr(ctx context.Context, n *control.DERPNode, ipv6 bool,
+	lookup func(context.Context, string) ([]netip.Addr, error)) (netip.Addr, error) {
+	text := n.IPv4
+	if ipv6 {
+		text = n.IPv6
+	}
+	if n.STUNTestIP != "" {
+		text = n.STUNTestIP
+	}
+	if text == "" {
+		text = n.HostName
+	}
+	if ip, err := netip.ParseAddr(text); err == nil {
+		if ip = ip.Unmap(); ip.Is6() != ipv6 {
+			return netip.Addr{}, errNoAddr
+		}
+		return ip, nil
+	}
+	if text != n.HostName || text == "" {
+		return netip.Addr{}, errNoAddr // "none", or no valid address: the family is off
+	}
+	list, err := lookup(ctx, text)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("look up %s: %w", text, err)
+	}
+	for _, ip := range list {
+		if ip = ip.Unmap(); ip.Is6() == ipv6 {
+			return ip, nil
+		}
+	}
+	return netip.Addr{}, errNoAddr
+}
+
+// lookup resolves a host name.
+func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if c.Lookup != nil {
+		return c.Lookup(ctx, host)
+	}
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+}

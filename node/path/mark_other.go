@@ -1,0 +1,5 @@
+//go:build !linux
+
+package path
+
+func setMark(uintptr, int) {}
