@@ -1,0 +1,259 @@
+package ctl
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ginnel/ginnel/internal/noiseconn"
+	"github.com/ginnel/ginnel/wire/control"
+	"github.com/ginnel/ginnel/wire/key"
+)
+
+// Limits of connecting.
+const (
+	dialTimeout   = 10 * time.Second // whole way to a Noise connection
+	keyTimeout    = 15 * time.Second
+	maxKeyAnswer  = 64 << 10
+	maxProxyReply = 16 << 10
+)
+
+// dialer makes Noise connections to one server.
+type dialer struct {
+	server  serverURL
+	machine key.MachinePrivate
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	proxy   func(*http.Request) (*url.URL, error)
+	tls     *tls.Config // for /key, nil for the system's roots
+}
+
+// serverKey asks the server for its Noise key.
+func (d *dialer) serverKey(ctx context.Context) (key.MachinePublic, error) {
+	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
+	defer cancel()
+	target := d.server.base + "/key?v=" + strconv.Itoa(int(control.CurrentCapabilityVersion))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return key.MachinePublic{}, fmt.Errorf("key request: %w", err)
+	}
+	client := http.Client{
+		Transport: &http.Transport{
+			DialContext: d.dial, TLSClientConfig: d.tls.Clone(), Proxy: d.proxy,
+			DisableKeepAlives: true, DisableCompression: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err // it repeats the URL
+		}
+		return key.MachinePublic{}, classifyHTTP(d.server.base, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeyAnswer))
+	if err != nil {
+		return key.MachinePublic{}, &UnreachableError{URL: d.server.base, Err: err}
+	}
+	return parseKeyAnswer(d.server.base, resp.StatusCode, body)
+}
+
+func parseKeyAnswer(base string, status int, body []byte) (key.MachinePublic, error) {
+	if status >= 500 {
+		return key.MachinePublic{}, &UnreachableError{URL: base, Err: &StatusError{Op: "key request", Code: status, Text: snippet(body)}}
+	}
+	if status != http.StatusOK {
+		return key.MachinePublic{}, &NotServerError{URL: base, Detail: fmt.Sprintf("its /key answers with status %d", status)}
+	}
+	var answer control.KeyResponse
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return key.MachinePublic{}, &NotServerError{URL: base, Detail: "its /key answers with something that is no key"}
+	}
+	if answer.PublicKey.IsZero() {
+		return key.MachinePublic{}, &NotServerError{URL: base, Detail: "its /key has no key for the present protocol; the server is too old"}
+	}
+	return answer.PublicKey, nil
+}
+
+// connect makes a Noise connection: the ways of the server URL race, each one
+// starting after its delay or when the way before it failed.
+func (d *dialer) connect(ctx context.Context, server key.MachinePublic) (*noiseconn.ClientConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	type result struct {
+		conn *noiseconn.Conn
+		err  error
+	}
+	ways := d.server.ways()
+	results := make(chan result, len(ways))
+	start := func(w way) {
+		go func() {
+			conn, err := d.attempt(ctx, w, server)
+			results <- result{conn, err}
+		}()
+	}
+	started, finished := 0, 0
+	var errs []error
+	begin := time.Now()
+	for finished < len(ways) {
+		var timer <-chan time.Time
+		if started < len(ways) {
+			wait := ways[started].delay - time.Since(begin)
+			if finished == started || wait <= 0 {
+				start(ways[started])
+				started++
+				continue
+			}
+			timer = time.After(wait)
+		}
+		select {
+		case <-timer:
+		case r := <-results:
+			finished++
+			if r.err == nil {
+				cancel()
+				go func() { // close what the losers may still bring
+					for range started - finished {
+						if late := <-results; late.err == nil {
+							late.conn.Close()
+						}
+					}
+				}()
+				return noiseconn.NewClientConn(r.conn), nil
+			}
+			errs = append(errs, r.err)
+		}
+	}
+	return nil, d.explain(errs)
+}
+
+// explain picks what to tell of the errors of all ways: the first says most,
+// since it is about the address the user gave.
+func (d *dialer) explain(errs []error) error {
+	var status *noiseconn.StatusError
+	for _, err := range errs {
+		if errors.As(err, &status) && status.Code < 500 {
+			return &NotServerError{URL: d.server.base, Detail: err.Error()}
+		}
+	}
+	return &UnreachableError{URL: d.server.base, Err: errs[0]}
+}
+
+// attempt connects in one way.
+func (d *dialer) attempt(ctx context.Context, w way, server key.MachinePublic) (*noiseconn.Conn, error) {
+	addr := net.JoinHostPort(d.server.host, w.port)
+	scheme, defaultPort := "http", "80"
+	if w.tls {
+		scheme, defaultPort = "https", "443"
+	}
+	conn, err := d.dialVia(ctx, scheme, addr)
+	if err != nil {
+		return nil, err
+	}
+	if w.tls {
+		// Noise proves who the server is; a certificate that does not fit is no
+		// reason to stay without a connection (section 3.2).
+		tc := tls.Client(conn, &tls.Config{ServerName: d.server.host, InsecureSkipVerify: true})
+		if err := tc.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("%s: tls: %w", addr, err)
+		}
+		conn = tc
+	}
+	host := addr
+	if w.port == defaultPort {
+		host = strings.TrimSuffix(addr, ":"+w.port)
+	}
+	nc, err := noiseconn.Upgrade(ctx, conn, noiseconn.UpgradeOptions{
+		Host: host, Machine: d.machine, Server: server, Version: uint16(control.CurrentCapabilityVersion),
+	})
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("%s: %w", addr, err)
+	}
+	return nc, nil
+}
+
+// dialVia connects to addr, through the proxy that is configured for it, if any.
+func (d *dialer) dialVia(ctx context.Context, scheme, addr string) (net.Conn, error) {
+	if d.proxy == nil {
+		return d.dial(ctx, "tcp", addr)
+	}
+	via, err := d.proxy(&http.Request{URL: &url.URL{Scheme: scheme, Host: addr}})
+	if err != nil {
+		return nil, fmt.Errorf("proxy for %s: %w", addr, err)
+	}
+	if via == nil {
+		return d.dial(ctx, "tcp", addr)
+	}
+	if via.Scheme != "http" && via.Scheme != "https" {
+		return nil, fmt.Errorf("proxy %s: only http and https proxies are supported", via.Redacted())
+	}
+	port := via.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[via.Scheme]
+	}
+	conn, err := d.dial(ctx, "tcp", net.JoinHostPort(via.Hostname(), port))
+	if err != nil {
+		return nil, fmt.Errorf("proxy %s: %w", via.Redacted(), err)
+	}
+	if via.Scheme == "https" {
+		conn = tls.Client(conn, &tls.Config{ServerName: via.Hostname()})
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	tunnel, err := connectThrough(conn, via, addr)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("proxy %s: %w", via.Redacted(), err)
+	}
+	return tunnel, nil
+}
+
+// connectThrough asks the proxy at conn for a tunnel to addr.
+func connectThrough(conn net.Conn, via *url.URL, addr string) (net.Conn, error) {
+	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: addr}, Host: addr, Header: http.Header{}}
+	if via.User != nil {
+		password, _ := via.User.Password()
+		token := base64.StdEncoding.EncodeToString([]byte(via.User.Username() + ":" + password))
+		req.Header.Set("Proxy-Authorization", "Basic "+token)
+	}
+	if err := req.Write(conn); err != nil {
+		return nil, err
+	}
+	// One byte at a time beyond the buffer would lose what follows the answer;
+	// a proxy sends nothing of its own there, and the far side waits for us.
+	br := bufio.NewReader(io.LimitReader(conn, maxProxyReply))
+	resp, err := http.ReadResponse(br, req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("refused the connection to %s: %s", addr, resp.Status)
+	}
+	if br.Buffered() > 0 {
+		return nil, errors.New("sent data before the connection was used")
+	}
+	return conn, nil
+}
+
+// snippet returns the first bytes of an answer for an error text.
+func snippet(body []byte) string {
+	text := strings.TrimSpace(string(body[:min(len(body), 200)]))
+	return strings.ToValidUTF8(text, "?")
+}

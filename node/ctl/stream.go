@@ -1,0 +1,146 @@
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/ginnel/ginnel/node/netmap"
+	"github.com/ginnel/ginnel/wire/control"
+	"github.com/ginnel/ginnel/wire/key"
+)
+
+// silence is how long the stream may be without a whole frame, keepalives
+// included (wire document control, section 5.4).
+const silence = 120 * time.Second
+
+// maxDebugSleep bounds Debug.SleepSeconds.
+const maxDebugSleep = 300 * time.Second
+
+// poll follows the map stream until ctx ends, making it anew whenever it breaks.
+func (c *Client) poll(ctx context.Context, nodeKey key.NodePublic) {
+	var pause backoff
+	for {
+		full, err := c.stream(ctx, nodeKey)
+		if ctx.Err() != nil {
+			return
+		}
+		if full {
+			pause.reset()
+		}
+		c.emit(Online{Err: err})
+		if errors.Is(err, ErrUnknownNode) {
+			c.do(func() { c.registerAgain() })
+		}
+		if !sleep(ctx, pause.next(), c.linkWake()) {
+			return
+		}
+	}
+}
+
+// stream makes one map stream and follows it to its end. It reports whether a
+// full map came in, and why the stream ended.
+func (c *Client) stream(parent context.Context, nodeKey key.NodePublic) (full bool, err error) {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	watchdog := time.AfterFunc(silence, func() { cancel(errSilent) })
+	defer watchdog.Stop()
+
+	local := c.localState()
+	body, err := json.Marshal(&control.MapRequest{
+		Version: control.CurrentCapabilityVersion, Compress: control.CompressZstd, KeepAlive: true, Stream: true,
+		NodeKey: nodeKey, DiscoKey: local.DiscoKey, Hostinfo: local.Hostinfo,
+		Endpoints: local.Endpoints, EndpointTypes: local.EndpointTypes,
+	})
+	if err != nil {
+		return false, fmt.Errorf("encoding the map request: %w", err)
+	}
+	resp, err := c.transport.roundTrip(ctx, http.MethodPost, "/machine/map", body, nodeKey)
+	if err != nil {
+		c.giveUpOnSilence(ctx)
+		return false, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		err := error(&StatusError{Op: "network map", Code: resp.StatusCode, Text: snippet(text)})
+		if resp.StatusCode == http.StatusNotFound {
+			err = fmt.Errorf("%w (%w)", ErrUnknownNode, err)
+		}
+		return false, err
+	}
+	frames, err := newFrameReader(resp.Body)
+	if err != nil {
+		return false, err
+	}
+	defer frames.close()
+	return c.follow(ctx, frames, watchdog)
+}
+
+// giveUpOnSilence drops the connection when nothing came over it for so long:
+// the next request shall not use it again.
+func (c *Client) giveUpOnSilence(ctx context.Context) {
+	if errors.Is(context.Cause(ctx), errSilent) {
+		c.transport.drop()
+	}
+}
+
+// follow reads frames until the stream ends.
+func (c *Client) follow(ctx context.Context, frames *frameReader, watchdog *time.Timer) (full bool, err error) {
+	var builder netmap.Builder
+	for {
+		resp, err := frames.next()
+		watchdog.Stop()
+		if err != nil {
+			c.giveUpOnSilence(ctx)
+			if cause := context.Cause(ctx); cause != nil {
+				return full, cause
+			}
+			if errors.Is(err, io.EOF) {
+				err = errors.New("the coordination server ended the stream")
+			}
+			return full, err
+		}
+		c.notices(resp)
+		if resp.Debug != nil && !resp.KeepAlive && resp.Debug.SleepSeconds > 0 {
+			wait := min(time.Duration(resp.Debug.SleepSeconds*float64(time.Second)), maxDebugSleep)
+			if !sleep(ctx, wait, nil) {
+				return full, context.Cause(ctx)
+			}
+		}
+		m, changes, err := builder.Apply(resp, time.Now())
+		if err != nil {
+			return full, err
+		}
+		if changes.First {
+			full = true
+			c.emit(Online{})
+		}
+		if changes.Any() {
+			c.emit(MapUpdate{Map: m, Changes: changes})
+		}
+		watchdog.Reset(silence)
+	}
+}
+
+// notices handles what any frame may carry beside the map.
+func (c *Client) notices(resp *control.MapResponse) {
+	if p := resp.PingRequest; p != nil {
+		c.pings.handle(c.ctx, p) // outlives this stream
+	}
+	if u := resp.PopBrowserURL; u != "" && u != c.lastBrowseURL {
+		c.lastBrowseURL = u
+		if err := c.url.checkAuthURL(u); err != nil {
+			c.log.Warn("ignoring a URL that the server wants opened", "err", err)
+		} else {
+			c.emit(BrowseURL{URL: u})
+		}
+	}
+	if resp.ClientVersion != nil {
+		c.emit(VersionNotice{Version: resp.ClientVersion})
+	}
+}

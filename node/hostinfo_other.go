@@ -1,0 +1,5 @@
+//go:build !linux
+
+package node
+
+func osVersion() string { return "" }
