@@ -264,9 +264,8 @@ func waitFor(t testing.TB, cond func() bool) {
 
 func TestForwardAllocates(t *testing.T) {
 	s := newServer(t, Config{})
-	a, b := plain(t, s), plain(t, s)
-	a.sync()
-	src := s.table.get(a.key).active.Load()
+	b := plain(t, s)
+	src := &client{s: s, key: key.NewNode().Public()} // without a reader of its own
 	var run []byte
 	for range 8 {
 		run = wire.AppendSendPacket(run, b.key, make([]byte, 1300))
