@@ -14,8 +14,10 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -78,6 +80,15 @@ func newTLS(ctx context.Context, c *Config, host string, secrets secretStore) (*
 	}
 	conf.Certificates = []tls.Certificate{*cert}
 	return &tlsSetup{config: conf, pin: certPin(cert)}, nil
+}
+
+// warnACME says so when the certificate authority cannot reach the server by itself.
+func (s *Server) warnACME() {
+	if s.cfg.ACMEHost == "" || slices.ContainsFunc(s.Addrs(), func(a netip.AddrPort) bool { return a.Port() == 80 || a.Port() == 443 }) {
+		return
+	}
+	s.log.Warn("neither port 80 nor 443 is served, where the certificate authority looks: use --listen :443,:80, or forward one of them to this server",
+		"host", s.cfg.ACMEHost, "listen", s.Addrs())
 }
 
 // certPin is the CertName that accepts one certificate and no other, by section

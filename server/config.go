@@ -59,6 +59,8 @@ type Config struct {
 	NodeKeyExpiry    time.Duration // 0 is never
 	EphemeralTimeout time.Duration
 	RequireApproval  bool
+	// AuditKeep is how long audit records are kept; 0 is for ever.
+	AuditKeep time.Duration
 
 	// MetricsListen is a TCP address for /metrics and /healthz alone. Empty
 	// serves /metrics on Listen, to requests from this machine only.
@@ -80,6 +82,9 @@ const (
 	DefaultSTUN          = ":3478"
 	DefaultRelayRegion   = 900
 	DefaultNodeKeyExpiry = 180 * 24 * time.Hour
+	// DefaultAuditKeep is a year and some weeks, for those who look back once a
+	// year.
+	DefaultAuditKeep = 400 * 24 * time.Hour
 	// minEphemeralTimeout is longer than the time between two signs of life of
 	// a map stream, so that a node is not removed while it reconnects.
 	minEphemeralTimeout = 65 * time.Second
@@ -98,6 +103,7 @@ func DefaultConfig() Config {
 		BaseDomain:       maps.DefaultBaseDomain,
 		NodeKeyExpiry:    DefaultNodeKeyExpiry,
 		EphemeralTimeout: tailnet.DefaultEphemeralTimeout,
+		AuditKeep:        DefaultAuditKeep,
 		LogFormat:        "text",
 	}
 }
@@ -163,6 +169,9 @@ func (c *Config) Check() error {
 	}
 	if c.EphemeralTimeout < minEphemeralTimeout {
 		bad("ephemeral-timeout", fmt.Errorf("%s is too short: a node that only reconnects would be removed; use at least %s", c.EphemeralTimeout, minEphemeralTimeout))
+	}
+	if c.AuditKeep < 0 {
+		bad("audit-keep", errors.New("it is negative; 0 is for ever"))
 	}
 	if c.MetricsListen != "" {
 		bad("metrics-listen", checkHostPort(c.MetricsListen, true))

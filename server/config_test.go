@@ -51,6 +51,7 @@ func TestConfigCheck(t *testing.T) {
 		"own name inside":   {func(c *Config) { c.BaseDomain, c.URL = "example.com", "https://mesh.example.com" }, []string{"base-domain", "mesh.example.com"}},
 		"own name outside":  {func(c *Config) { c.BaseDomain, c.URL = "net.example.com", "https://mesh.example.com" }, nil},
 		"key expiry":        {func(c *Config) { c.NodeKeyExpiry = -1 }, []string{"node-key-expiry"}},
+		"audit":             {func(c *Config) { c.AuditKeep = -time.Second }, []string{"audit-keep"}},
 		"ephemeral":         {func(c *Config) { c.EphemeralTimeout = time.Second }, []string{"ephemeral-timeout"}},
 		"metrics":           {func(c *Config) { c.MetricsListen = "x" }, []string{"metrics-listen"}},
 		"log format":        {func(c *Config) { c.LogFormat = "xml" }, []string{"log-format"}},

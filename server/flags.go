@@ -44,6 +44,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.Var((*durationValue)(&c.NodeKeyExpiry), "node-key-expiry", "`time` after which a user's node must log in again, such as 180d; 0 is never")
 	fs.Var((*durationValue)(&c.EphemeralTimeout), "ephemeral-timeout", "`time` after which an ephemeral node that is offline is removed")
 	fs.BoolVar(&c.RequireApproval, "require-approval", c.RequireApproval, "new devices wait for an administrator's approval")
+	fs.Var((*durationValue)(&c.AuditKeep), "audit-keep", "`time` for which the audit log keeps records; 0 is for ever")
 	fs.StringVar(&c.MetricsListen, "metrics-listen", c.MetricsListen, "TCP `address` for /metrics and /healthz alone (default: /metrics on --listen, for this machine only)")
 	fs.Var((*levelValue)(&c.LogLevel), "log-level", "least `level` to log: debug, info, warn or error")
 	fs.StringVar(&c.LogFormat, "log-format", c.LogFormat, "log `format`: text or json")

@@ -40,6 +40,7 @@ type Server struct {
 	hub     *maps.Hub
 	control *control.Server
 	relay   *relay.Server // nil without
+	unwatch func()        // ends what keeps relay in step with tailnet
 	admin   *admin.Server
 	tls     *tlsSetup
 
@@ -89,6 +90,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		NodeKeyExpiry:    s.cfg.NodeKeyExpiry,
 		RequireApproval:  s.cfg.RequireApproval,
 		EphemeralTimeout: s.cfg.EphemeralTimeout,
+		AuditKeep:        s.cfg.AuditKeep,
 	}); err != nil {
 		return err
 	}
@@ -222,12 +224,15 @@ func (s *Server) startRelay(ctx context.Context) error {
 		Logger:     s.log.With("part", "relay"),
 		Metrics:    s.metrics,
 		Verify: func(_ context.Context, client key.NodePublic, _ netip.Addr) error {
-			if !s.mayRelay(client) {
+			if !mayRelay(s.tailnet.Snapshot(), client) {
 				return errNotOurs
 			}
 			return nil
 		},
 	})
+	if err == nil {
+		_, s.unwatch = s.tailnet.Subscribe(s.evict)
+	}
 	return err
 }
 
@@ -235,8 +240,8 @@ var errNotOurs = errors.New("not a node of this network")
 
 // mayRelay reports whether a node may use relays: it is known, approved and its
 // key is valid.
-func (s *Server) mayRelay(k key.NodePublic) bool {
-	n := s.tailnet.Snapshot().NodeByKey(k)
+func mayRelay(snap *tailnet.Snapshot, k key.NodePublic) bool {
+	n := snap.NodeByKey(k)
 	return n != nil && n.Authorized && !n.Expired(time.Now())
 }
 
@@ -339,6 +344,7 @@ func (s *Server) Run(ctx context.Context) error {
 		serve("metrics", func() error { return m.Serve(s.metricsL) })
 		defer m.Close()
 	}
+	s.warnACME()
 	s.log.Info("serving", "url", s.url, "listen", s.Addrs(), "data", s.cfg.DataDir, "relay", s.relay != nil, "version", version.Long())
 	var err error
 	select {
@@ -369,6 +375,7 @@ func (s *Server) close() error {
 		errs = append(errs, s.control.Close())
 	}
 	if s.relay != nil {
+		s.unwatch()
 		errs = append(errs, s.relay.Close())
 	}
 	if s.web != nil {

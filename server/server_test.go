@@ -489,6 +489,26 @@ func TestStrangeConnections(t *testing.T) {
 	_ = silent
 }
 
+// eventually polls a condition.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func TestAuditKeep(t *testing.T) {
+	c := testConfig(t)
+	c.AuditKeep = time.Nanosecond
+	s := run(t, c)
+	eventually(t, "old audit records go", func() bool {
+		records, err := s.Tailnet().Audit(t.Context(), tailnet.DefaultTailnet, 0, 10)
+		return err == nil && len(records) == 0
+	})
+}
+
 func TestRelayMapFileRoundTrip(t *testing.T) {
 	// The form of the relay map that an operator's file has is the protocol's.
 	m, err := relayMap(&relayPlace{region: 900, host: "2001:db8::1", port: 443, stunPort: -1}, nil)

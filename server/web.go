@@ -10,8 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/acme"
 
 	"github.com/ginnel/ginnel/internal/version"
 	"github.com/ginnel/ginnel/relay"
@@ -31,7 +34,16 @@ func (s *Server) tlsListener(sn *sniffer) net.Listener {
 	if s.relay == nil {
 		return tls.NewListener(sn.tls, s.tls.config)
 	}
-	return tls.NewListener(wrapListener{sn.tls, relay.WrapConn}, s.relay.AppendMetaCert(s.tls.config))
+	conf := s.relay.AppendMetaCert(s.tls.config)
+	if s.tls.acme != nil {
+		conf.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) {
+				return s.tls.config, nil // the authority wants its certificate alone
+			}
+			return nil, nil
+		}
+	}
+	return tls.NewListener(wrapListener{sn.tls, relay.WrapConn}, conf)
 }
 
 // wrapListener wraps what a listener accepts.
@@ -120,7 +132,7 @@ func (s *Server) serveVerify(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(struct{ Allow bool }{s.mayRelay(req.NodePublic)})
+	json.NewEncoder(w).Encode(struct{ Allow bool }{mayRelay(s.tailnet.Snapshot(), req.NodePublic)})
 }
 
 func (s *Server) serveHome(w http.ResponseWriter, _ *http.Request) {

@@ -29,6 +29,8 @@ const Name = "ginnel-server"
 type env struct {
 	stdout io.Writer
 	stderr io.Writer
+	// outer are the flags before the sub-command: those of the program itself.
+	outer *flag.FlagSet
 }
 
 // Main runs the program with its arguments and returns its exit status: 0 for
@@ -67,6 +69,20 @@ func (e *env) root() *ffcli.Command {
 	return root
 }
 
+// inherit sets in fs what was given before the sub-command, unless it was given
+// again after it.
+func (e *env) inherit(fs *flag.FlagSet) error {
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var errs []error
+	e.outer.Visit(func(f *flag.Flag) {
+		if fs.Lookup(f.Name) != nil && !given[f.Name] {
+			errs = append(errs, fs.Set(f.Name, f.Value.String()))
+		}
+	})
+	return errors.Join(errs...)
+}
+
 // flagSet returns an empty set of flags.
 func flagSet(name string) *flag.FlagSet { return flag.NewFlagSet(name, flag.ContinueOnError) }
 
@@ -99,10 +115,13 @@ func (r *remote) config() (*server.Config, error) {
 			args = append(args, "--"+f.Name+"="+f.Value.String())
 		}
 	})
-	if err := server.Parse(all, args); err != nil {
+	if err := all.Parse(args); err != nil {
 		return nil, err
 	}
-	return &c, nil
+	if err := r.env.inherit(all); err != nil {
+		return nil, err
+	}
+	return &c, server.ParseEnv(all)
 }
 
 // client returns a client of the running server.

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -251,6 +253,16 @@ func TestApprove(t *testing.T) {
 	if n := decode[admin.Node](s, "nodes", "approve", "four"); !n.Authorized {
 		t.Errorf("approved %+v", n)
 	}
+	for _, ref := range []func(*tailnet.Node) string{
+		func(n *tailnet.Node) string { return strconv.FormatInt(int64(n.ID), 10) },
+		func(n *tailnet.Node) string { return n.IPv4.String() },
+		func(n *tailnet.Node) string { return string(n.StableID) },
+	} {
+		n := s.register("more", strings.TrimSpace(s.do("authkeys", "create", "--needs-approval"))).Node
+		if got := decode[admin.Node](s, "nodes", "approve", ref(n)); got.ID != n.ID || !got.Authorized {
+			t.Errorf("approved %q: %+v", ref(n), got)
+		}
+	}
 }
 
 func TestBackupAndRestore(t *testing.T) {
@@ -343,7 +355,7 @@ func TestServe(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	ctx, cancel := context.WithCancel(t.Context())
-	ready := newWaitBuffer("nodes approve <link>")
+	ready := newWaitBuffer("nodes approve <link>\n")
 	var stderr bytes.Buffer
 	done := make(chan int, 1)
 	go func() {
@@ -357,8 +369,75 @@ func TestServe(t *testing.T) {
 	if out := ready.String(); !strings.Contains(out, "ginnel up --login-server http://127.0.0.1:") || !strings.Contains(out, "--auth-key gkey-auth-1-") {
 		t.Errorf("greeted with %s", out)
 	}
+	// The commands that it prints work as they stand, in another directory too.
+	t.Chdir(t.TempDir())
+	commands := 0
+	for line := range strings.Lines(ready.String()) {
+		args, ok := strings.CutPrefix(line, "  "+Name+" ")
+		if !ok {
+			continue
+		}
+		commands++
+		code, stdout, stderr := try(t, strings.Fields(strings.ReplaceAll(args, "<link>", "nothing"))...)
+		if made := strings.HasPrefix(stdout, "gkey-auth-"); !made && !strings.Contains(stderr, "no such") {
+			t.Errorf("%q: status %d, printed %q, error %q", line, code, stdout, stderr)
+		}
+	}
+	if commands != 2 {
+		t.Errorf("greeted with %d commands", commands)
+	}
 	cancel()
 	if code := <-done; code != 0 || stderr.Len() > 0 {
 		t.Errorf("ended with status %d: %s", code, stderr.String())
+	}
+}
+
+// Flags of the program may stand before the sub-command; after it they win.
+func TestFlagsBeforeSubcommand(t *testing.T) {
+	a, b := start(t), start(t)
+	a.register("one", "")
+	file := filepath.Join(t.TempDir(), "server.json")
+	if err := os.WriteFile(file, []byte(`{"data-dir": "`+a.dir+`"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, before := range [][]string{{"--data-dir", a.dir}, {"--data-dir=" + a.dir}, {"--config", file}, {"--socket", filepath.Join(a.dir, server.AdminSocketName)}} {
+		for _, tt := range []struct{ args, a, b string }{
+			{"status", a.s.URL(), b.s.URL()},
+			{"nodes pending", "one", "ID"},
+			{"users list", "admin", "admin"},
+			{"audit", "user.create", "user.create"},
+		} {
+			args := append(slices.Clone(before), strings.Fields(tt.args)...)
+			if code, stdout, stderr := try(t, args...); code != 0 || !strings.Contains(stdout, tt.a) {
+				t.Errorf("%v: status %d, printed %s, error %s", args, code, stdout, stderr)
+			}
+			args = append(args, "--data-dir", b.dir, "--socket", filepath.Join(b.dir, server.AdminSocketName))
+			if code, stdout, stderr := try(t, args...); code != 0 || !strings.Contains(stdout, tt.b) || tt.a != tt.b && strings.Contains(stdout, tt.a) {
+				t.Errorf("%v: status %d, printed %s, error %s", args, code, stdout, stderr)
+			}
+		}
+	}
+	if code, _, stderr := try(t, "--base-domain", "x", "check"); code != 1 || !strings.Contains(stderr, "base-domain") {
+		t.Errorf("check with a flag before it: status %d, %s", code, stderr)
+	}
+	if code, _, stderr := try(t, "--base-domain", "x", "check", "--base-domain", "x.y"); code != 0 {
+		t.Errorf("check with a flag before and after it: status %d, %s", code, stderr)
+	}
+	dir := filepath.Join(t.TempDir(), "d")
+	backup := filepath.Join(t.TempDir(), "backup")
+	a.do("backup", backup)
+	if code, stdout, stderr := try(t, "--data-dir", dir, "restore", backup); code != 0 || !strings.Contains(stdout, dir) {
+		t.Errorf("restore: status %d, printed %s, error %s", code, stdout, stderr)
+	}
+}
+
+func TestAdminFlags(t *testing.T) {
+	c := server.DefaultConfig()
+	if got := adminFlags(&c); got != "" {
+		t.Errorf("flags for the default directory: %q", got)
+	}
+	c.DataDir, c.Socket = "/srv/it's here", "/run/x.sock"
+	if got, want := adminFlags(&c), ` --data-dir '/srv/it'\''s here' --socket /run/x.sock`; got != want {
+		t.Errorf("flags %s, want %s", got, want)
 	}
 }

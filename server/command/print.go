@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -66,6 +69,14 @@ func ago(t, now time.Time) string {
 	return fmt.Sprintf(format, strconv.Itoa(int(d.Hours()/24))+"d")
 }
 
+// until is ago for the end of something that may never come.
+func until(t, now time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return ago(t, now)
+}
+
 func addresses(n admin.Node) string {
 	var out []string
 	for _, a := range n.Addresses {
@@ -106,7 +117,7 @@ func printNodes(w io.Writer, nodes []admin.Node, now time.Time) {
 		if n.Online {
 			seen = "now"
 		}
-		rows = append(rows, []string{strconv.FormatInt(int64(n.ID), 10), n.Name, first, owner(n), n.OS, nodeState(n), seen, ago(n.KeyExpiry, now)})
+		rows = append(rows, []string{strconv.FormatInt(int64(n.ID), 10), n.Name, first, owner(n), n.OS, nodeState(n), seen, until(n.KeyExpiry, now)})
 	}
 	table(w, "ID NAME ADDRESS OWNER OS STATE SEEN EXPIRES", rows)
 }
@@ -175,15 +186,35 @@ func printAuthKeys(w io.Writer, keys []admin.AuthKey, now time.Time) {
 			kind += ",ephemeral"
 		}
 		rows = append(rows, []string{strconv.FormatInt(k.ID, 10), k.User, kind, strings.Join(k.Tags, ","), k.State,
-			strconv.FormatInt(k.Uses, 10), ago(k.Created, now), ago(k.Expiry, now), k.Description})
+			strconv.FormatInt(k.Uses, 10), ago(k.Created, now), until(k.Expiry, now), k.Description})
 	}
 	table(w, "ID USER KIND TAGS STATE USES CREATED EXPIRES DESCRIPTION", rows)
+}
+
+// publicKey is a key in full, of which people need the beginning alone.
+var publicKey = regexp.MustCompile(`\b([a-z]+key:[0-9a-f]{8})[0-9a-f]{56}\b`)
+
+// detail is the detail of an audit record for people.
+func detail(text string) string {
+	var members map[string]any
+	if json.Unmarshal([]byte(text), &members) != nil {
+		return text
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		value := fmt.Sprint(members[name])
+		if value == "" || strings.ContainsAny(value, " =\"") {
+			value = strconv.Quote(value)
+		}
+		parts = append(parts, name+"="+value)
+	}
+	return publicKey.ReplaceAllString(strings.Join(parts, " "), "$1…")
 }
 
 func printAudit(w io.Writer, records []admin.AuditRecord) {
 	var rows [][]string
 	for _, r := range records {
-		rows = append(rows, []string{strconv.FormatUint(r.Seq, 10), r.At.Local().Format(time.DateTime), r.Actor, r.Action, r.Target, r.Detail})
+		rows = append(rows, []string{strconv.FormatUint(r.Seq, 10), r.At.Local().Format(time.DateTime), r.Actor, r.Action, r.Target, detail(r.Detail)})
 	}
 	table(w, "SEQ TIME WHO ACTION TARGET DETAIL", rows)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os/signal"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -26,6 +28,7 @@ func (e *env) serveCommand() *ffcli.Command {
 	cfg := server.DefaultConfig()
 	fs := flagSet(Name)
 	cfg.Flags(fs)
+	e.outer = fs
 	root := &ffcli.Command{
 		Name: Name, ShortUsage: Name + " [flags]\n" + Name + " <subcommand> [flags]", ShortHelp: "run the server",
 		LongHelp: serveHelp, FlagSet: fs,
@@ -65,13 +68,45 @@ func (e *env) serve(ctx context.Context, cfg server.Config) error {
 	if err != nil {
 		return err
 	}
-	e.greet(s)
+	e.greet(s, Name+adminFlags(&cfg))
 	return s.Run(ctx)
 }
 
-// greet prints how to go on. The key of the first join goes to standard output
-// only, never to the log, and is good for one node within the hour.
-func (e *env) greet(s *server.Server) {
+// adminFlags are the flags by which a command finds the server of that
+// configuration from any directory, each with a space before it.
+func adminFlags(c *server.Config) string {
+	def := server.DefaultConfig()
+	var b strings.Builder
+	add := func(name, path string) {
+		if abs, err := filepath.Abs(path); err == nil {
+			path = abs
+		}
+		b.WriteString(" --" + name + " " + shellQuote(path))
+	}
+	if c.DataDir != def.DataDir {
+		add("data-dir", c.DataDir)
+	}
+	if c.Socket != "" {
+		add("socket", c.Socket)
+	}
+	return b.String()
+}
+
+// plainWord is text that means itself to every shell.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// shellQuote writes text as one word of a shell command.
+func shellQuote(text string) string {
+	if plainWord.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// greet prints how to go on; program is how commands to the server begin. The key
+// of the first join goes to standard output only, never to the log, and is good
+// for one node within the hour.
+func (e *env) greet(s *server.Server, program string) {
 	fmt.Fprintf(e.stdout, "%s is ready at %s\n\n", Name, s.URL())
 	switch {
 	case s.FirstJoin() != "":
@@ -85,7 +120,7 @@ func (e *env) greet(s *server.Server) {
 	if users := countUsers(s); users != 1 {
 		key += " --user <name>"
 	}
-	fmt.Fprintf(e.stdout, "  %s %s\n\nor approve one that shows a login link with:\n\n  %s nodes approve <link>\n\n", Name, key, Name)
+	fmt.Fprintf(e.stdout, "  %s %s\n\nor approve one that shows a login link with:\n\n  %s nodes approve <link>\n\n", program, key, program)
 }
 
 func countUsers(s *server.Server) (n int) {
@@ -106,6 +141,9 @@ func (e *env) checkCommand() *ffcli.Command {
 		FlagSet:  fs,
 		Exec: func(_ context.Context, args []string) error {
 			if err := exactArgs("check", args); err != nil {
+				return err
+			}
+			if err := e.inherit(fs); err != nil {
 				return err
 			}
 			if err := server.ParseEnv(fs); err != nil {

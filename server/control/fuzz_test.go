@@ -82,7 +82,7 @@ func FuzzRequest(f *testing.F) {
 		w := httptest.NewRecorder()
 		srv.serveInner(w, r)
 		switch w.Code {
-		case 200, 204, 400, 404, 405, 501:
+		case 200, 204, 400, 404, 405, 413, 429, 501:
 		default:
 			t.Fatalf("status %d: %s", w.Code, w.Body)
 		}

@@ -46,7 +46,7 @@ func TestFirstFrame(t *testing.T) {
 	}
 	p := resp.Peers[0]
 	if p.ID != bn.ID || p.DiscoKey != b.Disco.Public() || p.HomeDERP != 900 || p.Machine != b.Machine.Public() ||
-		p.Online == nil || *p.Online || p.LastSeen != nil || !p.MachineAuthorized || p.Cap != control.CurrentCapabilityVersion ||
+		p.Online == nil || *p.Online || p.LastSeen == nil || time.Since(*p.LastSeen) > time.Minute || !p.MachineAuthorized || p.Cap != control.CurrentCapabilityVersion ||
 		!slices.Equal(p.Tags, []string{"tag:web"}) {
 		t.Errorf("peer %+v", p)
 	}
@@ -334,6 +334,38 @@ func TestPresence(t *testing.T) {
 		if st.polls != 0 || st.online {
 			t.Errorf("presence holds node %d: %+v", id, st)
 		}
+	}
+}
+
+// A server that ends stores when its nodes were last seen, those of open polls and
+// those that are just away.
+func TestCloseStoresLastSeen(t *testing.T) {
+	h := newHarness(t, func(s *setup) { s.config.OfflineGrace = time.Hour })
+	a, _ := h.join("a", tailnet.AuthKeyParams{})
+	b, bn := h.join("b", tailnet.AuthKeyParams{})
+	c, cn := h.join("c", tailnet.AuthKeyParams{})
+	h.poll(a).next()
+	away := h.poll(b)
+	away.next()
+	eventually(t, "online", func() bool { return h.node(a).Online && h.node(b).Online })
+	away.stream.Close()
+	eventually(t, "away", func() bool {
+		h.srv.presence.mu.Lock()
+		defer h.srv.presence.mu.Unlock()
+		return h.srv.presence.nodes[bn.ID].polls == 0
+	})
+	before := time.Now()
+	if err := h.srv.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.node(a); n.LastSeen.Before(before.Truncate(time.Microsecond)) || !n.Online {
+		t.Errorf("connected node: online %v, last seen %v, closed at %v", n.Online, n.LastSeen, before)
+	}
+	if n := h.node(b); !n.LastSeen.After(bn.LastSeen) || n.LastSeen.After(before) {
+		t.Errorf("node just away: last seen %v, joined at %v, closed at %v", n.LastSeen, bn.LastSeen, before)
+	}
+	if n := h.node(c); !n.LastSeen.Equal(cn.LastSeen) {
+		t.Errorf("node never connected: last seen %v, joined at %v", n.LastSeen, cn.LastSeen)
 	}
 }
 

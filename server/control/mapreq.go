@@ -70,6 +70,8 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, node *tailnet.No
 		s.metrics.request("map-update", statusGone)
 	case errors.Is(err, tailnet.ErrNodeUnknown):
 		s.refuse(w, "map-update", http.StatusNotFound, "node not found")
+	case errors.Is(err, tailnet.ErrTooLarge):
+		s.refuse(w, "map-update", http.StatusRequestEntityTooLarge, err.Error())
 	case errors.Is(err, tailnet.ErrClosed):
 		s.refuse(w, "map-update", http.StatusServiceUnavailable, "the server is shutting down")
 	default:

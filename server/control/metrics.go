@@ -14,6 +14,7 @@ import (
 type metrics struct {
 	requests   *prometheus.CounterVec
 	refused    prometheus.Counter
+	limited    prometheus.Counter
 	frames     prometheus.Counter
 	frameBytes prometheus.Counter
 	stalled    prometheus.Counter
@@ -28,10 +29,11 @@ func (m *metrics) init(s *Server) error {
 		Help: "Requests by endpoint and HTTP status; 499 means that the client went away.",
 	}, []string{"endpoint", "code"})
 	m.refused = counter("registrations_refused_total", "Registrations refused for a reason that the node's user is shown.")
+	m.limited = counter("registrations_limited_total", "Registrations held back because too many before had failed.")
 	m.frames = counter("map_frames_total", "Map frames written.")
 	m.frameBytes = counter("map_frame_bytes_total", "Size of the map frames written, in bytes.")
 	m.stalled = counter("map_streams_stalled_total", "Map streams reset because the client took no bytes.")
-	all := []prometheus.Collector{m.requests, m.refused, m.frames, m.frameBytes, m.stalled,
+	all := []prometheus.Collector{m.requests, m.refused, m.limited, m.frames, m.frameBytes, m.stalled,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "ginnel", Subsystem: "control", Name: "map_streams",
 			Help: "Nodes with a map stream now.",

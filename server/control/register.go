@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/ginnel/ginnel/server/maps"
 	"github.com/ginnel/ginnel/server/tailnet"
@@ -28,9 +29,15 @@ func (s *Server) serveRegister(w http.ResponseWriter, r *http.Request, conn *nod
 		return
 	}
 	params, err := registerParams(&req, conn)
+	if !s.admitRegister(w, &req, params, time.Now()) {
+		return
+	}
 	var res tailnet.RegisterResult
 	if err == nil {
 		res, err = s.cfg.Tailnet.Register(r.Context(), params)
+	}
+	if isRefusal(err) || res.Status == tailnet.LoginPending {
+		s.limit.failed(params.Machine, params.From, time.Now())
 	}
 	switch {
 	case err == nil:
@@ -83,7 +90,7 @@ func isRefusal(err error) bool {
 		errFollowup,
 		tailnet.ErrAuthKeyInvalid, tailnet.ErrAuthKeyExpired, tailnet.ErrAuthKeyUsed, tailnet.ErrAuthKeyRevoked,
 		tailnet.ErrWrongMachine, tailnet.ErrExtendExpiry, tailnet.ErrLoginDenied, tailnet.ErrLoginUnknown,
-		tailnet.ErrTags, tailnet.ErrPoolEmpty, tailnet.ErrKeyMissing,
+		tailnet.ErrTags, tailnet.ErrPoolEmpty, tailnet.ErrKeyMissing, tailnet.ErrTooLarge,
 	} {
 		if errors.Is(err, refusal) {
 			return true

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -299,5 +300,22 @@ func TestFutureExpiry(t *testing.T) {
 	}
 	if out := h.register(c, func(r *control.RegisterRequest) { r.Expiry = sooner.Add(time.Hour) }); out.Error != tailnet.ErrExtendExpiry.Error() {
 		t.Errorf("later: %+v", out)
+	}
+}
+
+// What is too large to keep is refused in words, to a joining node and to one that
+// is in.
+func TestTooLargeHostinfo(t *testing.T) {
+	h := newHarness(t, nil)
+	a, _ := h.join("a", tailnet.AuthKeyParams{})
+	large := *a.Hostinfo
+	large.DeviceModel = strings.Repeat("x", 64<<10)
+	req := a.MapRequest()
+	req.OmitPeers, req.Hostinfo = true, &large
+	h.wantStatus(a, http.MethodPost, "/machine/map", req, http.StatusRequestEntityTooLarge, "host information of")
+	b := h.client("b")
+	b.Hostinfo = &large
+	if out := h.register(b, withKey(h.authKey(tailnet.AuthKeyParams{}))); !strings.Contains(out.Error, "too large") {
+		t.Errorf("answer %+v", out)
 	}
 }

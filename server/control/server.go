@@ -82,6 +82,7 @@ type Server struct {
 	sessions sessions
 	presence *presence
 	c2n      c2nWaiters
+	limit    registerLimit
 	metrics  metrics
 	keep     [2][]byte     // keepalive frames, plain and compressed
 	bulk     chan struct{} // held while a full map is written
@@ -112,6 +113,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.sessions.init()
 	s.c2n.init()
+	s.limit.init()
 	s.presence = newPresence(cfg.Tailnet, cfg.OfflineGrace, cfg.Logger)
 	if err := s.metrics.init(s); err != nil {
 		return nil, err
@@ -130,8 +132,8 @@ func setDefault(d *time.Duration, value time.Duration) {
 	}
 }
 
-// Close closes all connections. Nodes are not marked offline: they will be back
-// before anybody should be told.
+// Close closes all connections and stores when the nodes were last seen. They are
+// not marked offline: they will be back before anybody should be told.
 func (s *Server) Close() error {
 	s.presence.close()
 	err := s.inner.Close()

@@ -79,6 +79,9 @@ func (t *sessions) count() int {
 	return len(t.m)
 }
 
+// closeTimeout bounds how long the end of the server waits for the disk.
+const closeTimeout = 5 * time.Second
+
 // presence tells the tailnet who is online. It counts long polls, since those of
 // one node overlap when its network changes, and waits a while after the last
 // one for the node to come back (wire document control, section 10.2).
@@ -185,14 +188,29 @@ func (p *presence) forgetLocked(id control.NodeID, st *presenceState) {
 	}
 }
 
-// close stops all telling.
+// close stops all telling, and stores when the nodes were last seen. They do not
+// become offline by it.
 func (p *presence) close() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
 	p.closed = true
-	for _, st := range p.nodes {
+	now := time.Now()
+	seen := make(map[control.NodeID]time.Time, len(p.nodes))
+	for id, st := range p.nodes {
 		if st.timer != nil {
 			st.timer.Stop()
 		}
+		if seen[id] = st.ended; st.polls > 0 {
+			seen[id] = now
+		}
+	}
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := p.tailnet.NoteSeen(ctx, seen); err != nil && !errors.Is(err, tailnet.ErrClosed) {
+		p.log.Error("when nodes were last seen is not stored", "nodes", len(seen), "err", err)
 	}
 }

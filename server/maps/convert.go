@@ -2,6 +2,7 @@ package maps
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,6 +102,32 @@ func endpoints(n *tailnet.Node) []netip.AddrPort {
 		out = append(out, e.Addr)
 	}
 	return out
+}
+
+// covers reports whether peers that know the endpoints of known need not be told
+// of those of now: nothing is new but the port of an address that STUN has seen
+// before, and perhaps something is gone. Such changes never end behind a NAT that
+// maps every destination anew, and peers that want to talk learn the newest
+// endpoints by CallMeMaybe. A new address is told, since a peer without a relay has
+// nothing else, and so is that there is none left. Covering is transitive: what a row of covered changes leaves is
+// covered by what peers were told before it.
+func covers(known, now []tailnet.Endpoint) bool {
+	if len(now) == 0 {
+		return len(known) == 0
+	}
+	for _, e := range now {
+		if !slices.ContainsFunc(known, func(k tailnet.Endpoint) bool {
+			return k.Addr == e.Addr || isSTUN(e) && isSTUN(k) && k.Addr.Addr() == e.Addr.Addr()
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// isSTUN reports whether a NAT may have made the endpoint's port.
+func isSTUN(e tailnet.Endpoint) bool {
+	return e.Type == control.EndpointSTUN || e.Type == control.EndpointSTUN4LocalPort
 }
 
 // Limits on what one node may put into the maps of all others. Nothing honest

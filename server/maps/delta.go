@@ -170,9 +170,6 @@ func patch(a, b *tailnet.Node) op {
 	if a.Disco != b.Disco {
 		p.DiscoKey, any = &b.Disco, true
 	}
-	if old, now := endpoints(a), endpoints(b); !slices.Equal(old, now) {
-		p.Endpoints, any = now, true
-	}
 	if a.HomeDERP != b.HomeDERP {
 		p.DERPRegion, any = b.HomeDERP, true
 	}
@@ -181,6 +178,9 @@ func patch(a, b *tailnet.Node) op {
 	}
 	if !a.KeyExpiry.Equal(b.KeyExpiry) {
 		p.KeyExpiry, any = &b.KeyExpiry, true
+	}
+	if !slices.Equal(a.Endpoints, b.Endpoints) && (any || a.Online != b.Online || !covers(a.Endpoints, b.Endpoints)) {
+		p.Endpoints, any = endpoints(b), true
 	}
 	if a.Online != b.Online {
 		if b.Online && !any {

@@ -110,8 +110,10 @@ type Hub struct {
 	head     uint64            // streams are told of entries below it
 	headSnap *tailnet.Snapshot // before entry head
 	streams  map[*Stream]struct{}
-	behind   int // streams whose cursor is below head
-	release  int // how many of them do not hold up the next publication
+	behind   int           // streams whose cursor is below head
+	release  int           // how many of them do not hold up the next publication
+	told     time.Time     // when head was published
+	delivery time.Duration // from then until most streams had taken it
 	deltas   map[deltaKey]*delta
 }
 
@@ -230,7 +232,8 @@ func (h *Hub) poke() {
 }
 
 // loop publishes what was appended, at most once per Config.Coalesce, and not
-// before most streams have taken the publication before.
+// before most streams have taken the publication before and had as much time again:
+// telling everybody takes no more than half of a busy server.
 func (h *Hub) loop() {
 	defer close(h.done)
 	for {
@@ -242,25 +245,40 @@ func (h *Hub) loop() {
 		if !h.publish() {
 			continue
 		}
-		pause := time.NewTimer(h.cfg.Coalesce)
-		select {
-		case <-pause.C:
-		case <-h.stop:
+		if !h.pause(h.cfg.Coalesce) || !h.hold() || !h.pause(h.recovery()) {
 			return
 		}
-		hold := time.NewTimer(maxHold)
-		for held := true; held && h.lagging(); {
-			select {
-			case <-h.signal:
-			case <-hold.C:
-				held = false
-			case <-h.stop:
-				return
-			}
-		}
-		hold.Stop()
 		h.poke() // something may have been appended meanwhile
 	}
+}
+
+// pause waits, and returns false when the hub is closed.
+func (h *Hub) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-h.stop:
+		return false
+	}
+}
+
+// hold waits until most streams have taken what was published, but not for long. It
+// returns false when the hub is closed.
+func (h *Hub) hold() bool {
+	t := time.NewTimer(maxHold)
+	defer t.Stop()
+	for h.lagging() {
+		select {
+		case <-h.signal:
+		case <-t.C:
+			return true
+		case <-h.stop:
+			return false
+		}
+	}
+	return true
 }
 
 // lagging reports whether more than a few streams have not taken what was
@@ -269,6 +287,14 @@ func (h *Hub) lagging() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.behind > h.release
+}
+
+// recovery returns how long the next publication should still wait. It is not
+// positive when streams took the last one quickly, or have not taken it yet.
+func (h *Hub) recovery() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Until(h.told.Add(2 * min(h.delivery, maxHold)))
 }
 
 // publish moves the head to the end of the log and wakes the streams. It
@@ -283,6 +309,7 @@ func (h *Hub) publish() bool {
 	h.stats.published.Add(end - h.head)
 	h.nodes.sweep(h.latest)
 	h.head, h.headSnap = end, h.latest
+	h.told, h.delivery = time.Now(), 0
 	h.behind = 0
 	low := end
 	clear(h.deltas)

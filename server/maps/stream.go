@@ -2,6 +2,7 @@ package maps
 
 import (
 	"context"
+	"time"
 
 	"github.com/ginnel/ginnel/server/tailnet"
 	"github.com/ginnel/ginnel/wire/control"
@@ -75,6 +76,7 @@ func (s *Stream) Close() {
 func (h *Hub) caughtUpLocked() {
 	h.behind--
 	if h.behind == h.release {
+		h.delivery = time.Since(h.told)
 		h.poke()
 	}
 }

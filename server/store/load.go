@@ -107,6 +107,20 @@ func (s *SQLite) Audit(ctx context.Context, t tailnet.TailnetID, before uint64, 
 	return out, nil
 }
 
+// PruneAudit implements tailnet.Store. It reads no more records than it is allowed
+// to remove, so it never holds up the commits for long.
+func (s *SQLite) PruneAudit(ctx context.Context, before time.Time, limit int) (removed int, err error) {
+	err = s.write(ctx, func(c *sqlite.Conn) error {
+		err := execSQL(c, `DELETE FROM audit WHERE seq IN (SELECT seq FROM audit ORDER BY seq LIMIT ?) AND at < ?`, limit, before.UnixMicro())
+		removed = c.Changes()
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("pruning the audit log: %w", err)
+	}
+	return removed, nil
+}
+
 // row reads the columns of a result row one after the other and keeps the first
 // error.
 type row struct {

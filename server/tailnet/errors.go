@@ -19,6 +19,9 @@ var (
 	ErrTags         = errors.New("requested tags are invalid or not permitted")
 	ErrPoolEmpty    = errors.New("no free address left in the configured ranges")
 
+	// ErrTooLarge: a node says more of itself than is kept.
+	ErrTooLarge = errors.New("too large")
+
 	ErrKeyMissing     = errors.New("machine key or node key missing")
 	ErrNodeUnknown    = errors.New("no such node")
 	ErrUserUnknown    = errors.New("no such user")

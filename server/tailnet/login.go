@@ -191,7 +191,7 @@ func (s *Service) ApproveLogin(ctx context.Context, by Actor, id string, user co
 			return nil, err
 		}
 		t.record(by, n.TailnetID, "node.register", string(n.StableID),
-			map[string]any{"name": n.GivenName, "user": u.LoginName, "login": l.ID, "nodeKey": n.Key.String()})
+			map[string]any{"name": n.GivenName, "user": u.LoginName, "login": l.ID, "nodeKey": n.Key})
 		t.after = func() { s.logins.decide(l, n, nil) }
 		return n, nil
 	})
@@ -204,7 +204,7 @@ func (s *Service) DenyLogin(ctx context.Context, by Actor, id string) error {
 		return ErrLoginUnknown
 	}
 	return s.do(ctx, func(t *tx) error {
-		t.record(by, DefaultTailnet, "login.deny", l.ID, map[string]any{"machine": l.Machine.String(), "hostname": l.Hostinfo.Hostname})
+		t.record(by, DefaultTailnet, "login.deny", l.ID, map[string]any{"machine": l.Machine, "hostname": l.Hostinfo.Hostname})
 		t.after = func() { s.logins.decide(l, nil, ErrLoginDenied) }
 		return nil
 	})

@@ -2,7 +2,6 @@ package tailnet
 
 import (
 	"context"
-	"encoding/json"
 	"math"
 	"time"
 
@@ -36,6 +35,7 @@ type tx struct {
 	dropKeys []int64
 	counters Counters
 	audit    *AuditRecord
+	detail   map[string]any // of audit
 	// after runs once the command is durable and published.
 	after func()
 }
@@ -106,6 +106,8 @@ func (s *Service) loop() {
 	defer close(s.done)
 	expiry := time.NewTimer(0)
 	defer expiry.Stop()
+	prune := s.newPruneTimer()
+	defer prune.Stop()
 	batch := make([]*request, 0, maxBatch)
 	for {
 		expiry.Stop()
@@ -117,6 +119,8 @@ func (s *Service) loop() {
 		case r := <-s.requests:
 			batch = s.gather(append(batch, r))
 		case <-expiry.C:
+		case <-prune.C:
+			prune.Reset(s.pruneAudit())
 		case <-s.stop:
 			for batch = s.gather(batch); len(batch) > 0; batch = s.gather(batch[:0]) {
 				s.runBatch(batch)
@@ -150,13 +154,14 @@ func (s *Service) gather(batch []*request) []*request {
 // transaction, publishes it and answers.
 func (s *Service) runBatch(batch []*request) {
 	before := s.work.clone()
+	s.decisions = s.decisions[:0]
 	b := Batch{Base: s.work.seq}
 	changes, after := s.runAll(batch, &b)
 	if b.Seq != 0 {
 		b.Counters = s.work.counters
 		if err := s.commit(&b); err != nil {
 			s.work = before
-			b.Audit = nil
+			s.decisions = nil
 			for _, r := range batch {
 				r.err = err
 			}
@@ -167,7 +172,9 @@ func (s *Service) runBatch(batch []*request) {
 	for _, c := range changes {
 		s.noteEphemeral(c)
 	}
-	s.logAudit(b.Audit)
+	for _, d := range s.decisions {
+		d.log(s.log)
+	}
 	for _, fn := range after {
 		fn()
 	}
@@ -224,13 +231,6 @@ func (s *Service) commit(b *Batch) error {
 	return err
 }
 
-// logAudit writes what was done to the log too.
-func (s *Service) logAudit(records []AuditRecord) {
-	for _, r := range records {
-		s.log.Info(r.Action, "target", r.Target, "actor", r.Actor.Kind, "by", r.Actor.Name, "detail", r.Detail, "seq", r.Seq)
-	}
-}
-
 // apply puts what a command wrote into the working version and the batch.
 func (s *Service) apply(t *tx, b *Batch, changes []Change) []Change {
 	w := s.work
@@ -265,6 +265,7 @@ func (s *Service) apply(t *tx, b *Batch, changes []Change) []Change {
 	if t.audit != nil {
 		t.audit.Seq = w.seq
 		b.Audit = append(b.Audit, *t.audit)
+		s.decisions = append(s.decisions, decision{*t.audit, t.detail})
 	}
 	return changes
 }
@@ -323,19 +324,6 @@ func (t *tx) setVolatile(old, n *Node) {
 
 // removeNode collects the removal of a node.
 func (t *tx) removeNode(n *Node) { t.nodes = append(t.nodes, nodeWrite{old: n}) }
-
-// record collects the command's audit record. detail is marshalled to JSON.
-func (t *tx) record(by Actor, tn TailnetID, action, target string, detail map[string]any) {
-	r := &AuditRecord{TailnetID: tn, At: t.now, Actor: by, Action: action, Target: target}
-	if len(detail) > 0 {
-		text, err := json.Marshal(detail)
-		if err != nil {
-			panic("audit detail of " + action + ": " + err.Error()) // a map of plain values always marshals
-		}
-		r.Detail = string(text)
-	}
-	t.audit = r
-}
 
 // node returns the node with that ID or ErrNodeUnknown.
 func (t *tx) node(id control.NodeID) (*Node, error) {

@@ -117,7 +117,7 @@ func TestPresenceIsKeptInMemoryOnly(t *testing.T) {
 	if f.Snapshot().Node(n.ID).Online {
 		t.Error("the node is online after a restart")
 	}
-	at := time.Now().Add(-time.Minute)
+	at := time.Now().Add(time.Second)
 	if err := f.SetOffline(t.Context(), n.ID, at); err != nil {
 		t.Fatal(err)
 	}

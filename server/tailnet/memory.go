@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/ginnel/ginnel/wire/control"
 )
@@ -71,6 +72,17 @@ func (m *MemoryStore) apply(op Op) {
 	case op.DeleteAuthKey != 0:
 		delete(m.authKeys, op.DeleteAuthKey)
 	}
+}
+
+// PruneAudit implements Store.
+func (m *MemoryStore) PruneAudit(_ context.Context, before time.Time, limit int) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	oldest := m.audit[:min(limit, len(m.audit))]
+	kept := slices.DeleteFunc(slices.Clone(oldest), func(r AuditRecord) bool { return r.At.Before(before) })
+	removed := len(oldest) - len(kept)
+	m.audit = append(kept, m.audit[len(oldest):]...)
+	return removed, nil
 }
 
 // Audit implements Store.

@@ -3,6 +3,7 @@ package tailnet
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -349,6 +350,42 @@ func TestAudit(t *testing.T) {
 	}
 	if want := []string{"admin node.rename", "node node.register", "admin authkey.create", "admin user.create"}; !slices.Equal(got, want) {
 		t.Errorf("audit log %v, want %v", got, want)
+	}
+}
+
+// The log tells of a command in attributes that people can read, while the audit
+// log keeps all of it.
+func TestLogOfCommands(t *testing.T) {
+	var out strings.Builder
+	f := start(t, Options{Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))})
+	_, secret := f.authKey(AuthKeyParams{})
+	n := f.join(newDevice("laptop"), secret)
+	if _, err := f.ExpireNode(t.Context(), tester, n.ID, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.SetTags(t.Context(), tester, n.ID, []string{"tag:a"}); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	id := string(n.StableID)
+	want := "level=INFO msg=user.create target=anna by=\"admin test\" seq=1\n" +
+		"level=INFO msg=authkey.create target=1 by=\"admin test\" ephemeral=false reusable=false tags=[] user=anna seq=2\n" +
+		"level=INFO msg=node.register target=" + id + " by=node authKey=1 name=laptop nodeKey=" + n.Key.ShortString() + " user=anna seq=3\n" +
+		"level=INFO msg=node.tag target=" + id + " by=\"admin test\" from=[] to=[tag:a] seq=4\n"
+	if got := out.String(); got != want {
+		t.Errorf("log:\n%swant:\n%s", got, want)
+	}
+	records, err := f.Audit(t.Context(), DefaultTailnet, 0, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"authKey":1,"name":"laptop","nodeKey":"` + n.Key.String() + `","user":"anna"}`; records[1].Detail != want {
+		t.Errorf("audit log %s, want %s", records[1].Detail, want)
 	}
 }
 

@@ -71,6 +71,9 @@ func (s *Service) Register(ctx context.Context, p RegisterParams) (RegisterResul
 	if p.Hostinfo == nil {
 		p.Hostinfo = &control.Hostinfo{}
 	}
+	if err := errors.Join(checkHostinfo(p.Hostinfo), checkSize("node-key signature", len(p.KeySignature), maxKeySignature)); err != nil {
+		return RegisterResult{}, err
+	}
 	now := timestamp()
 	known := s.Snapshot().NodeByKey(p.NodeKey)
 	if known != nil && known.Machine != p.Machine {
@@ -173,7 +176,7 @@ func (s *Service) registerWithKey(ctx context.Context, p RegisterParams) (Regist
 		}
 		t.useAuthKey(k)
 		t.record(nodeActor(n), n.TailnetID, "node.register", string(n.StableID),
-			map[string]any{"name": n.GivenName, "user": u.LoginName, "authKey": k.ID, "nodeKey": n.Key.String()})
+			map[string]any{"name": n.GivenName, "user": u.LoginName, "authKey": k.ID, "nodeKey": n.Key})
 		return n, nil
 	})
 	if err != nil {

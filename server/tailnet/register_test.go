@@ -374,7 +374,7 @@ func TestUpdateNode(t *testing.T) {
 		}
 		return m
 	}
-	m := send(FieldHostinfo | FieldDisco | FieldEndpoints | FieldHomeDERP)
+	m := send(FieldHostinfo | FieldDisco | FieldEndpoints | FieldHomeDERP | FieldLastSeen)
 	if m.HomeDERP != 7 || m.Disco != disco || len(m.Endpoints) != 1 {
 		t.Errorf("node %+v", m)
 	}
@@ -393,11 +393,11 @@ func TestUpdateNode(t *testing.T) {
 	}
 
 	update.Hostinfo = &control.Hostinfo{Hostname: "b", OS: "linux"}
-	if m := send(FieldHostinfo | FieldName); m.GivenName != "b" {
+	if m := send(FieldHostinfo | FieldName | FieldLastSeen); m.GivenName != "b" {
 		t.Errorf("name %q did not follow the host name", m.GivenName)
 	}
 	update.Endpoints = nil
-	send(FieldEndpoints)
+	send(FieldEndpoints | FieldLastSeen)
 	if _, err := f.UpdateNode(t.Context(), 999, update); !errors.Is(err, ErrNodeUnknown) {
 		t.Errorf("update of no node: %v", err)
 	}

@@ -29,6 +29,8 @@ type Options struct {
 	// EphemeralTimeout is how long an ephemeral node may be offline before it
 	// is removed; 0 means DefaultEphemeralTimeout.
 	EphemeralTimeout time.Duration
+	// AuditKeep is how long audit records are kept; 0 is for ever.
+	AuditKeep time.Duration
 }
 
 // DefaultEphemeralTimeout is how long an ephemeral node may be offline.
@@ -61,6 +63,7 @@ type Service struct {
 	expiredTo time.Time // key expiries up to here have been told
 	ephemeral map[control.NodeID]*time.Timer
 	names     nameHints
+	decisions []decision // of the batch under way
 }
 
 // Stats are counts since the service was opened.

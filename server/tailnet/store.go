@@ -2,6 +2,7 @@ package tailnet
 
 import (
 	"context"
+	"time"
 
 	"github.com/ginnel/ginnel/wire/control"
 )
@@ -18,6 +19,9 @@ type Store interface {
 	// Audit returns the newest audit records of a tailnet, newest first, at
 	// most limit, all with a Seq below before when that is not 0.
 	Audit(ctx context.Context, t TailnetID, before uint64, limit int) ([]AuditRecord, error)
+	// PruneAudit looks at the oldest audit records of all tailnets, at most
+	// limit, and removes those made before a time. It returns how many.
+	PruneAudit(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
 // State is the whole model at rest.

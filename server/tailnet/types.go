@@ -57,8 +57,9 @@ type Node struct {
 	// KeyExpiry is when Key stops being valid; zero is never.
 	KeyExpiry time.Time
 	Created   time.Time
-	// LastSeen is when the node was last connected. It is kept on disk when the
-	// node goes offline.
+	// LastSeen is when the node was last connected. It is set when the node goes
+	// offline or the server ends, and with every change that the node itself
+	// makes: after a crash it is the time of the last of these.
 	LastSeen time.Time
 	// Online is whether the node has a map session now. It lives in memory
 	// only: after a restart every node is offline until it polls.

@@ -2,6 +2,10 @@ package tailnet
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -10,8 +14,30 @@ import (
 	"github.com/ginnel/ginnel/wire/key"
 )
 
-// maxEndpoints bounds how many endpoints are kept of one node.
-const maxEndpoints = 64
+// Bounds of what is kept of one node. Nothing honest comes near them.
+const (
+	maxEndpoints    = 64
+	maxHostinfo     = 64 << 10 // bytes of JSON
+	maxKeySignature = 8 << 10  // bytes
+	maxLockHead     = 128      // bytes
+)
+
+// checkSize refuses what has more bytes than are kept.
+func checkSize(what string, size, limit int) error {
+	if size <= limit {
+		return nil
+	}
+	return fmt.Errorf("%s of %d bytes is %w: the server keeps %d", what, size, ErrTooLarge, limit)
+}
+
+// checkHostinfo refuses host information that is larger than what is kept.
+func checkHostinfo(h *control.Hostinfo) error {
+	text, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("host information: %w", err)
+	}
+	return checkSize("host information", len(text), maxHostinfo)
+}
 
 // NodeUpdate is what a node reports about itself in a map request.
 type NodeUpdate struct {
@@ -29,9 +55,17 @@ type NodeUpdate struct {
 
 // UpdateNode stores what a node reports about itself. Without a difference
 // nothing is written and nobody is told; new relay latencies alone are told but
-// not written. Endpoints with a zone and link-local IPv6 endpoints are dropped.
+// not written. Endpoints with a zone and link-local IPv6 endpoints are dropped, and
+// what is too many. The error is ErrTooLarge for more of the rest than is kept.
 func (s *Service) UpdateNode(ctx context.Context, id control.NodeID, u NodeUpdate) (*Node, error) {
 	u.Endpoints = usableEndpoints(u.Endpoints)
+	err := checkSize("tailnet-lock head", len(u.LockHead), maxLockHead)
+	if u.Hostinfo != nil {
+		err = errors.Join(err, checkHostinfo(u.Hostinfo))
+	}
+	if err != nil {
+		return nil, err
+	}
 	return run(ctx, s, func(t *tx) (*Node, error) {
 		old, err := t.node(id)
 		if err != nil {
@@ -54,6 +88,8 @@ func (s *Service) UpdateNode(ctx context.Context, id control.NodeID, u NodeUpdat
 		case fields.Only(FieldLatency):
 			t.setVolatile(old, &n)
 		default:
+			// Should the server be killed, this is when the node was there.
+			n.LastSeen = t.now
 			t.setNode(old, &n)
 		}
 		return &n, nil
@@ -103,7 +139,7 @@ func (s *Service) SetOffline(ctx context.Context, id control.NodeID, lastSeen ti
 			return nil, nil, err
 		}
 		c := *old
-		c.Online, c.LastSeen = false, normalTime(lastSeen)
+		c.Online, c.LastSeen = false, t.laterSeen(old, lastSeen)
 		return old, &c, nil
 	}
 	r := &request{done: make(chan struct{})}
@@ -122,4 +158,29 @@ func (s *Service) SetOffline(ctx context.Context, id control.NodeID, lastSeen ti
 		return err
 	}
 	return s.submit(ctx, r)
+}
+
+// laterSeen returns when a node was last seen, given that it was at that time. It
+// only goes back from a time that the clock has not reached.
+func (t *tx) laterSeen(n *Node, at time.Time) time.Time {
+	if at = normalTime(at); n.LastSeen.After(at) && !n.LastSeen.After(t.now) {
+		return n.LastSeen
+	}
+	return at
+}
+
+// NoteSeen stores when nodes were last connected, by ID. It makes nobody offline:
+// it is for a server that ends, whose nodes will be back. Unknown nodes do not
+// count.
+func (s *Service) NoteSeen(ctx context.Context, seen map[control.NodeID]time.Time) error {
+	return s.do(ctx, func(t *tx) error {
+		for _, id := range slices.Sorted(maps.Keys(seen)) {
+			if old := t.Node(id); old != nil {
+				n := *old
+				n.LastSeen = t.laterSeen(old, seen[id])
+				t.setNode(old, &n)
+			}
+		}
+		return nil
+	})
 }

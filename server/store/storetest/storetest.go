@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) tailnet.Store, reopen func(t *tes
 		"conflict":      testConflict,
 		"all or none":   testAllOrNone,
 		"audit":         testAudit,
+		"audit pruning": testPruneAudit,
 		"zero values":   testZeroValues,
 		"cancelled":     testCancelled,
 		"many in batch": testMany,
@@ -248,6 +249,36 @@ func testAudit(t *testing.T, s *suite) {
 	if got, err := s.store.Audit(context.Background(), tailnet.DefaultTailnet+1, 0, 10); err != nil || len(got) != 0 {
 		t.Errorf("audit of another tailnet: %v, %v", got, err)
 	}
+}
+
+func testPruneAudit(t *testing.T, s *suite) {
+	for i := range uint64(7) {
+		s.commit(nil, tailnet.AuditRecord{Seq: i + 1, TailnetID: tailnet.DefaultTailnet, At: at(int64(i + 1)), Action: "test"})
+	}
+	for _, tt := range []struct {
+		before  int64 // seconds
+		limit   int
+		removed int
+		oldest  uint64
+	}{{1, 10, 0, 1}, {5, 2, 2, 3}, {5, 10, 2, 5}, {5, 10, 0, 5}, {100, 2, 2, 7}, {100, 10, 1, 0}, {100, 10, 0, 0}} {
+		removed, err := s.store.PruneAudit(context.Background(), at(tt.before), tt.limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left, err := s.store.Audit(context.Background(), tailnet.DefaultTailnet, 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var oldest uint64
+		if len(left) > 0 {
+			oldest = left[len(left)-1].Seq
+		}
+		if removed != tt.removed || oldest != tt.oldest {
+			t.Errorf("before %d, at most %d: removed %d, the oldest is %d; want %d and %d", tt.before, tt.limit, removed, oldest, tt.removed, tt.oldest)
+		}
+	}
+	// The next command goes on as if nothing had happened.
+	s.commit(nil, tailnet.AuditRecord{Seq: 8, TailnetID: tailnet.DefaultTailnet, At: at(8), Action: "test"})
 }
 
 func testZeroValues(t *testing.T, s *suite) {
