@@ -73,18 +73,29 @@ func allowedIPs(p *control.Node, self *control.Node, prefs *api.Prefs) []netip.P
 
 // pathConfig says where peers are.
 func pathConfig(c planeConfig) path.Config {
-	out := path.Config{PrivateKey: c.Key, ControlConnected: c.ControlConnected}
-	if c.Map == nil {
-		return out
-	}
-	out.DERPMap = c.Map.DERPMap
-	for _, p := range usablePeers(c.Map, c.Now) {
-		out.Peers = append(out.Peers, path.Peer{
-			ID: p.ID, Key: p.Key, Disco: p.DiscoKey, Endpoints: p.Endpoints, HomeRegion: p.HomeDERP, Cap: p.Cap,
-			Name: p.DisplayName(c.Map.Self.MagicDNSSuffix()), WireGuardOnly: p.IsWireGuardOnly,
-		})
+	out := pathConfigWithoutPeers(c)
+	if c.Map != nil {
+		for _, p := range usablePeers(c.Map, c.Now) {
+			out.Peers = append(out.Peers, pathPeer(c.Map, p))
+		}
 	}
 	return out
+}
+
+func pathConfigWithoutPeers(c planeConfig) path.Config {
+	out := path.Config{PrivateKey: c.Key, DiscoKey: c.DiscoKey, ControlConnected: c.ControlConnected}
+	if c.Map != nil {
+		out.DERPMap = c.Map.DERPMap
+	}
+	return out
+}
+
+// pathPeer says where a peer is.
+func pathPeer(m *netmap.Map, p *control.Node) path.Peer {
+	return path.Peer{
+		ID: p.ID, Key: p.Key, Disco: p.DiscoKey, Endpoints: p.Endpoints, HomeRegion: p.HomeDERP, Cap: p.Cap,
+		Name: p.DisplayName(m.Self.MagicDNSSuffix()), WireGuardOnly: p.IsWireGuardOnly,
+	}
 }
 
 // ownAddrs returns the single-address prefixes of the node itself.

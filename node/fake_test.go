@@ -18,8 +18,8 @@ import (
 
 // fakePlane is a data plane that remembers what it was told.
 type fakePlane struct {
-	hooks planeHooks
-	disco key.DiscoPublic
+	hooks           planeHooks
+	port, preferred uint16 // UDP
 
 	mu      sync.Mutex
 	configs []planeConfig
@@ -61,8 +61,8 @@ func (p *fakePlane) Live() bool {
 func (p *fakePlane) Status() planeStatus {
 	return planeStatus{HomeRegion: 1, HomeCode: "one", Peers: map[key.NodePublic]peerState{}}
 }
-func (p *fakePlane) Problems() []problem       { return nil }
-func (p *fakePlane) DiscoKey() key.DiscoPublic { return p.disco }
+func (p *fakePlane) Problems() []problem { return nil }
+func (p *fakePlane) LocalPort() uint16   { return p.port }
 
 func (p *fakePlane) Ping(_ context.Context, peer *control.Node, _ netip.Addr, kind api.PingType, _ int) (api.PingResult, error) {
 	if kind == api.PingICMP {
@@ -115,7 +115,7 @@ func newTestNode(t *testing.T, path string) *testNode {
 	n, err := New(Options{
 		StatePath: path, TUN: Userspace, Version: "1.2.3-test",
 		newPlane: func(o planeOptions) (plane, error) {
-			tn.plane = &fakePlane{hooks: o.hooks, disco: key.NewDisco().Public(), live: true}
+			tn.plane = &fakePlane{hooks: o.hooks, port: 4711, preferred: o.preferPort, live: true}
 			return tn.plane, nil
 		},
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/ginnel/ginnel/node/local/api"
 	"github.com/ginnel/ginnel/node/state"
 	"github.com/ginnel/ginnel/wire/control"
+	"github.com/ginnel/ginnel/wire/key"
 )
 
 // ErrNoServer says that nobody has said which server to use.
@@ -20,7 +21,7 @@ var ErrNoServer = errors.New("no coordination server is set; give one with --log
 func (n *Node) local() ctl.Local {
 	return ctl.Local{
 		Hostinfo: n.host.hostinfo(n.options.Version, n.profile.Prefs, n.netInfo, n.userspace),
-		DiscoKey: n.plane.DiscoKey(), Endpoints: n.endpoints, EndpointTypes: n.epTypes,
+		DiscoKey: n.profile.DiscoKey.Public(), Endpoints: n.endpoints, EndpointTypes: n.epTypes,
 	}
 }
 
@@ -53,10 +54,20 @@ func (n *Node) connect(o ctl.LoginOptions, byUser bool) error {
 }
 
 func (n *Node) newClient() error {
+	identity := n.identity
+	server := n.profile.Prefs.ControlURL
+	if n.next.Server == server && n.next.Old == identity.NodeKey.Public() {
+		identity.NextNodeKey = n.next.Key
+	}
 	var c *ctl.Client
 	ready := make(chan struct{})
 	c, err := ctl.New(ctl.Options{
-		ServerURL: n.profile.Prefs.ControlURL, Machine: n.machine, Identity: n.identity, Local: n.local(),
+		ServerURL: server, Machine: n.machine, Identity: identity, Local: n.local(),
+		KeepKey: func(old key.NodePublic, next key.NodePrivate) {
+			if err := n.store.SaveNextKey(state.NextKey{Server: server, Old: old, Key: next}); err != nil {
+				n.log.Error("storing the next node key failed", "err", err)
+			}
+		},
 		OnEvent: func(e ctl.Event) {
 			<-ready
 			n.box.post(func() { n.event(c, e) })
@@ -125,7 +136,11 @@ func (n *Node) loggedIn(e ctl.LoggedIn) {
 	var nodeID control.StableNodeID
 	if prefs.Config != nil {
 		nodeID = prefs.Config.NodeID
+		if prefs.Config.UserProfile.ID != e.User.ID {
+			n.profile.DiscoKey = key.NewDisco() // nobody is to recognise the one before
+		}
 	}
+	n.profile.OldNodeKey, n.next = e.Identity.OldNodeKey, state.NextKey{}
 	prefs.Config = &api.Persist{
 		PrivateNodeKey: e.Identity.NodeKey, NetworkLockKey: e.Identity.LockKey, NodeID: nodeID,
 		UserProfile: control.UserProfile{
@@ -140,6 +155,7 @@ func (n *Node) loggedIn(e ctl.LoggedIn) {
 	n.rejected, n.stuck, n.loginURL, n.loginErr = false, false, "", nil
 	n.setPrefs(prefs, true)
 	n.byUser = false
+	n.tellServer()
 	n.client.SetPaused(!prefs.WantRunning || !prefs.SyncEnabled())
 	n.log.Info("logged in", "login", e.Login.LoginName)
 	n.tellLoggedIn()
@@ -159,10 +175,13 @@ func (n *Node) loginFailed(e ctl.LoginFailed) {
 
 func (n *Node) online(err error) {
 	if err == nil {
+		n.log.Info("in contact with the coordination server")
 		n.controlUp, n.controlErr, n.downSince = true, nil, time.Time{}
 		return
 	}
-	n.log.Warn("lost contact with the coordination server", "err", err)
+	if n.controlErr == nil || n.controlErr.Error() != err.Error() {
+		n.log.Warn("no contact with the coordination server", "err", err)
+	}
 	if n.controlUp || n.downSince.IsZero() {
 		n.downSince = time.Now()
 	}
@@ -298,11 +317,32 @@ func (n *Node) Logout(ctx context.Context) error {
 func (n *Node) forget() {
 	prefs := n.profile.Prefs.Clone()
 	prefs.WantRunning, prefs.LoggedOut = false, true
+	n.forgetKeys()
 	n.setPrefs(prefs, false)
 	n.identity = ctl.Identity{LockKey: n.identity.LockKey}
 	n.netmap, n.fromCache, n.loginURL, n.loginErr = nil, false, "", nil
 	n.rejected, n.stuck, n.byUser = false, true, false
 	n.state = api.NeedsLogin
+}
+
+// forgetKeys replaces the keys by which others could link what the node was with what it
+// will be.
+func (n *Node) forgetKeys() {
+	n.profile.DiscoKey, n.profile.OldNodeKey, n.next = key.NewDisco(), key.NodePrivate{}, state.NextKey{}
+	if err := n.store.DropNextKey(); err != nil {
+		n.log.Error("forgetting the next node key failed", "err", err)
+	}
+}
+
+// keepPort stores the UDP port for the next run.
+func (n *Node) keepPort() {
+	port := n.plane.LocalPort()
+	if n.options.Port != 0 || port == 0 {
+		return
+	}
+	if err := n.store.SavePort(port); err != nil {
+		n.log.Warn("storing the UDP port failed", "err", err)
+	}
 }
 
 // deleteProfile removes the stored profile and goes on with a blank one for the
@@ -314,8 +354,8 @@ func (n *Node) deleteProfile(id string) error {
 		blank := api.NewPrefs()
 		blank.ControlURL = n.profile.Prefs.ControlURL
 		blank.OperatorUser = n.profile.Prefs.OperatorUser
-		n.profile = &state.Profile{Prefs: blank}
-		n.identity = storedIdentity(blank)
+		n.profile = &state.Profile{Prefs: blank, DiscoKey: n.profile.DiscoKey}
+		n.identity = storedIdentity(n.profile)
 	}
 	return err
 }
@@ -327,8 +367,8 @@ func (n *Node) ResetAuth(ctx context.Context) error {
 		n.forget()
 		n.cache.drop()
 		id := n.profile.ID
-		n.profile = &state.Profile{Prefs: api.NewPrefs()}
-		n.identity = storedIdentity(n.profile.Prefs)
+		n.profile = &state.Profile{Prefs: api.NewPrefs(), DiscoKey: n.profile.DiscoKey}
+		n.identity = storedIdentity(n.profile)
 		return errors.Join(n.store.DeleteAll(), n.store.DeleteMap(id))
 	})
 }

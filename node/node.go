@@ -50,6 +50,7 @@ type Node struct {
 	profile    *state.Profile // never nil; Prefs are replaced, not edited
 	client     *ctl.Client    // nil while there is nothing to talk to
 	identity   ctl.Identity
+	next       state.NextKey // of a login that the last run began
 	state      api.State
 	netmap     *netmap.Map // nil while there is none
 	fromCache  bool        // netmap comes from disk
@@ -66,11 +67,15 @@ type Node struct {
 	epTypes    []control.EndpointType
 	version    *control.ClientVersion
 
-	applied  appliedPlane
-	planeErr error
-	storeErr error // the latest change is not on disk
-	retryAt  time.Time
-	told     told
+	lastKey    key.NodePrivate // of publicKey
+	lastPublic key.NodePublic
+
+	applied      appliedPlane
+	appliedDisco key.DiscoPrivate
+	planeErr     error
+	storeErr     error // the latest change is not on disk
+	retryAt      time.Time
+	told         told
 }
 
 // view is what the loop publishes for readers. It is immutable.
@@ -132,20 +137,28 @@ func newNode(o Options, store *state.Store) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	next, err := store.NextKey()
+	if err != nil {
+		return nil, err
+	}
 	n := &Node{
 		options: o, log: o.Logger, store: store, machine: machine, host: learnHost(machine.Public()),
 		userspace: o.TUN == Userspace,
 		bus:       newBus(), box: newMailbox(), looped: make(chan struct{}),
-		profile: profile, identity: storedIdentity(profile.Prefs),
+		profile: profile, identity: storedIdentity(profile), next: next,
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.cache = newMapCache(store, n.log)
+	if profile.DiscoKey.IsZero() {
+		profile.DiscoKey = key.NewDisco()
+		n.setPrefs(profile.Prefs, false) // the next run is to have it too
+	}
 	n.publish(time.Now())
 	makePlane := o.newPlane
 	if makePlane == nil {
 		makePlane = newRealPlane
 	}
-	n.plane, err = makePlane(planeOptions{Options: o, Logger: o.Logger, hooks: n.hooks()})
+	n.plane, err = makePlane(planeOptions{Options: o, Logger: o.Logger, hooks: n.hooks(), preferPort: store.Port()})
 	if err != nil {
 		n.cancel()
 		return nil, err
@@ -154,12 +167,12 @@ func newNode(o Options, store *state.Store) (*Node, error) {
 	return n, nil
 }
 
-// storedIdentity takes the node's keys out of stored preferences, adding a
+// storedIdentity takes the node's keys out of a stored profile, adding a
 // tailnet-lock key when there is none: servers insist on one.
-func storedIdentity(p *api.Prefs) ctl.Identity {
-	var id ctl.Identity
-	if p.Config != nil {
-		id.NodeKey, id.LockKey = p.Config.PrivateNodeKey, p.Config.NetworkLockKey
+func storedIdentity(p *state.Profile) ctl.Identity {
+	id := ctl.Identity{OldNodeKey: p.OldNodeKey}
+	if c := p.Prefs.Config; c != nil {
+		id.NodeKey, id.LockKey = c.PrivateNodeKey, c.NetworkLockKey
 	}
 	if id.LockKey.IsZero() {
 		id.LockKey = key.NewLock()
@@ -173,6 +186,7 @@ func (n *Node) hooks() planeHooks {
 		endpoints: func(eps []netip.AddrPort, types []control.EndpointType) {
 			n.box.post(func() {
 				n.endpoints, n.epTypes = eps, types
+				n.keepPort()
 				n.tellServer()
 			})
 		},
@@ -183,7 +197,7 @@ func (n *Node) hooks() planeHooks {
 			})
 		},
 		changed:     func() { n.box.post(func() {}) }, // the loop looks at liveness after each input
-		linkChanged: func() { n.box.post(n.linkChanged) },
+		linkChanged: func(broken bool) { n.box.post(func() { n.linkChanged(broken) }) },
 		resolve:     n.resolve,
 	}
 }
@@ -281,24 +295,35 @@ func (n *Node) settle(now time.Time) {
 	n.tellWatchers(now)
 }
 
+// publicKey returns k.Public(), which takes long enough to be remembered.
+func (n *Node) publicKey(k key.NodePrivate) key.NodePublic {
+	if k.IsZero() {
+		return key.NodePublic{}
+	}
+	if !k.Equal(n.lastKey) {
+		n.lastKey, n.lastPublic = k, k.Public()
+	}
+	return n.lastPublic
+}
+
 // engineOn reports whether the plane is to carry anything in the state.
 func engineOn(s api.State) bool { return s == api.Starting || s == api.Running }
 
 // applyPlane brings the plane to the wanted state if that differs from what it was
 // last told, or if that failed a while ago.
 func (n *Node) applyPlane(now time.Time) {
-	cfg := planeConfig{Prefs: n.profile.Prefs, Now: now}
+	cfg := planeConfig{Prefs: n.profile.Prefs, DiscoKey: n.profile.DiscoKey, Now: now}
 	if engineOn(n.state) && n.netmap != nil {
 		cfg.Key, cfg.Map, cfg.ControlConnected = n.identity.NodeKey, n.netmap, n.controlUp
 	}
 	want := appliedPlane{
-		done: true, key: cfg.Key.Public(), netmap: cfg.Map, prefs: cfg.Prefs,
+		done: true, key: n.publicKey(cfg.Key), netmap: cfg.Map, prefs: cfg.Prefs,
 		controlUp: cfg.ControlConnected, expired: expiredPeers(cfg.Map, now),
 	}
-	if want == n.applied && (n.retryAt.IsZero() || now.Before(n.retryAt)) {
+	if want == n.applied && cfg.DiscoKey.Equal(n.appliedDisco) && (n.retryAt.IsZero() || now.Before(n.retryAt)) {
 		return
 	}
-	n.applied, n.retryAt = want, time.Time{}
+	n.applied, n.appliedDisco, n.retryAt = want, cfg.DiscoKey, time.Time{}
 	err := n.plane.Apply(cfg)
 	if err != nil {
 		n.retryAt = now.Add(retryPlane)
@@ -353,7 +378,7 @@ func (n *Node) nextWake(now time.Time) time.Duration {
 // publish makes the state visible to readers.
 func (n *Node) publish(now time.Time) {
 	v := &view{
-		State: n.state, Map: n.netmap, NodeKey: n.identity.NodeKey.Public(), LoginURL: n.loginURL,
+		State: n.state, Map: n.netmap, NodeKey: n.publicKey(n.identity.NodeKey), LoginURL: n.loginURL,
 		LoginErr: n.loginErr, ControlUp: n.controlUp, ControlErr: n.controlErr, ControlDown: n.downSince,
 		PlaneErr: n.planeErr, StoreErr: n.storeErr, Version: n.version,
 	}
@@ -368,12 +393,15 @@ func (n *Node) publish(now time.Time) {
 }
 
 // linkChanged reacts to a changed network. It runs on the loop.
-func (n *Node) linkChanged() {
-	n.log.Info("network changed")
+func (n *Node) linkChanged(broken bool) {
 	n.plane.LinkChanged()
 	n.applied = appliedPlane{} // routes and addresses may have gone with the link
-	if n.client != nil {
+	switch {
+	case n.client == nil:
+	case broken:
 		n.client.LinkChanged()
+	default:
+		n.client.CheckLink()
 	}
 }
 

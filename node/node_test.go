@@ -70,7 +70,8 @@ func TestRestartKeepsIdentityAndWorksWithoutServer(t *testing.T) {
 	s := newServer(t)
 	n := newTestNode(t, "")
 	n.up(s.URL())
-	before := n.Status(false).Self.PublicKey
+	before, disco := n.Status(false).Self.PublicKey, n.plane.last().DiscoKey
+	n.plane.hooks.endpoints(nil, nil) // a port is bound
 	n.close()
 	s.Stop()
 
@@ -80,8 +81,11 @@ func TestRestartKeepsIdentityAndWorksWithoutServer(t *testing.T) {
 	if st.Self.PublicKey != before || st.Peer[peerKey] == nil || st.Self.Online {
 		t.Errorf("status = %+v", st)
 	}
-	if cfg := again.plane.last(); cfg.ControlConnected || cfg.Map.Peer(2) == nil {
-		t.Errorf("plane was told %+v", cfg)
+	if cfg := again.plane.last(); cfg.ControlConnected || cfg.Map.Peer(2) == nil || disco.IsZero() || !cfg.DiscoKey.Equal(disco) {
+		t.Errorf("plane was told %+v, want the disco key %v", cfg, disco.Public())
+	}
+	if again.plane.preferred != 4711 {
+		t.Errorf("the port of the last run was %d for the plane", again.plane.preferred)
 	}
 	until(t, "a health warning", func() bool { return len(again.Status(false).Health) > 0 })
 
@@ -367,7 +371,7 @@ func TestServerIsToldOfEndpointsAndHostname(t *testing.T) {
 		select {
 		case u := <-s.Updated:
 			if len(u.Endpoints) == 1 && u.Endpoints[0] == ep && u.Hostinfo.Hostname == "renamed" &&
-				u.Hostinfo.NetInfo != nil && u.Hostinfo.NetInfo.PreferredDERP == 1 && u.DiscoKey == n.plane.disco {
+				u.Hostinfo.NetInfo != nil && u.Hostinfo.NetInfo.PreferredDERP == 1 && u.DiscoKey == n.plane.last().DiscoKey.Public() {
 				return
 			}
 		case <-deadline:
@@ -398,11 +402,12 @@ func TestLinkChangeIsPassedOn(t *testing.T) {
 		streams <- struct{}{}
 		inner(r, f)
 	}
-	n.plane.hooks.linkChanged()
+	n.plane.hooks.linkChanged(false) // the connection answers and is kept
+	n.plane.hooks.linkChanged(true)
 	<-streams // the connection to the server was made anew
 	n.plane.mu.Lock()
 	defer n.plane.mu.Unlock()
-	if n.plane.links != 1 {
+	if n.plane.links != 2 {
 		t.Errorf("the plane was told %d times", n.plane.links)
 	}
 }
@@ -510,5 +515,33 @@ func TestDamagedStateIsAnError(t *testing.T) {
 	var corrupt *state.CorruptError
 	if !errors.As(err, &corrupt) {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// TestIdleNodeSleeps looks at how long the loop would sleep, with a watcher that has just
+// gone.
+func TestIdleNodeSleeps(t *testing.T) {
+	s := newServer(t)
+	n := newTestNode(t, "")
+	w, _, err := n.Watch(t.Context(), api.NotifyInitialHealthState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.up(s.URL())
+	n.plane.hooks.changed()
+	w.Close()
+	n.bus.closeAll()
+	var wait time.Duration
+	for range 2 { // once to settle, once to look
+		err := n.call(t.Context(), func() error {
+			wait = n.nextWake(time.Now())
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if wait < time.Minute {
+		t.Errorf("an idle node wakes up again in %v", wait)
 	}
 }

@@ -25,7 +25,8 @@ type plane interface {
 	Status() planeStatus
 	// Problems returns what does not work at present. It is cheaper than Status.
 	Problems() []problem
-	DiscoKey() key.DiscoPublic
+	// LocalPort returns the UDP port, 0 if there is none.
+	LocalPort() uint16
 	// Ping sends one ping to a peer, at ip.
 	Ping(ctx context.Context, peer *control.Node, ip netip.Addr, kind api.PingType, size int) (api.PingResult, error)
 	// CapsFor returns what the peer at an address may do to this node.
@@ -50,7 +51,8 @@ type plane interface {
 // addresses, no peers, nothing let in.
 type planeConfig struct {
 	Key              key.NodePrivate
-	Map              *netmap.Map // nil for nothing
+	DiscoKey         key.DiscoPrivate // zero for any
+	Map              *netmap.Map      // nil for nothing
 	Prefs            *api.Prefs
 	ControlConnected bool
 	Now              time.Time // for the expiry of keys
@@ -61,6 +63,8 @@ type planeOptions struct {
 	Options
 	Logger *slog.Logger
 	hooks  planeHooks
+	// preferPort is the UDP port to try first if Options has none.
+	preferPort uint16
 }
 
 // planeHooks are called by the plane from its goroutines; they do not block.
@@ -70,8 +74,9 @@ type planeHooks struct {
 	netInfo   func(*control.NetInfo)
 	// changed says that liveness or a path has changed.
 	changed func()
-	// linkChanged says that interfaces or routes have changed.
-	linkChanged func()
+	// linkChanged says that interfaces or routes have changed, and whether
+	// connections are likely to be broken by it.
+	linkChanged func(broken bool)
 	// resolve finds a node by name, for the proxies.
 	resolve func(name string) (netip.Addr, bool)
 }

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 
 	"github.com/ginnel/ginnel/filter"
+	"github.com/ginnel/ginnel/internal/packet"
 	"github.com/ginnel/ginnel/node/local/api"
 	"github.com/ginnel/ginnel/node/netcheck"
 	"github.com/ginnel/ginnel/node/netmon"
@@ -38,8 +39,11 @@ type realPlane struct {
 	user    *netstack.Stack // nil in kernel mode
 	monitor *netmon.Monitor // nil when the system has none
 	link    atomic.Pointer[netmon.Change]
-	live    atomic.Bool
-	applied chan struct{} // readable after Apply
+	changed func() // tells of liveness
+
+	// Of the node's loop.
+	whole bool        // all parts are as cfg wants them
+	paths path.Config // what the engine was last told
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -49,7 +53,7 @@ type realPlane struct {
 // newRealPlane makes the data plane. Nothing passes through it before Apply.
 func newRealPlane(o planeOptions) (plane, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &realPlane{log: o.Logger, filter: filter.New(), cancel: cancel, applied: make(chan struct{}, 1)}
+	p := &realPlane{log: o.Logger, filter: filter.New(), cancel: cancel, changed: o.hooks.changed}
 	p.cfg.Store(&planeConfig{})
 	err := p.open(o)
 	if err == nil {
@@ -75,7 +79,7 @@ func (p *realPlane) open(o planeOptions) error {
 		DiscoKey: func(from netip.Addr, k [32]byte) { p.learnDisco(from, key.DiscoPublicFromRaw32(k)) },
 	})
 	p.engine, err = path.New(path.Options{
-		Logger: o.Logger.With("part", "path"), Port: o.Port, Mark: p.user == nil,
+		Logger: o.Logger.With("part", "path"), Port: o.Port, PreferPort: o.preferPort, Mark: p.user == nil,
 		OnEndpoints: func(list []path.Endpoint) {
 			addrs, types := make([]netip.AddrPort, len(list)), make([]control.EndpointType, len(list))
 			for i, ep := range list {
@@ -83,11 +87,9 @@ func (p *realPlane) open(o planeOptions) error {
 			}
 			o.hooks.endpoints(addrs, types)
 		},
-		OnNetInfo: func(info *control.NetInfo) {
-			o.hooks.netInfo(info)
-			o.hooks.changed()
-		},
-		OnPeerPath: func(path.PeerPath) { o.hooks.changed() },
+		OnNetInfo:    o.hooks.netInfo,
+		OnConnected:  func(bool) { o.hooks.changed() },
+		OnLastResort: p.tellDisco,
 	})
 	if err != nil {
 		return fmt.Errorf("opening UDP sockets: %w", err)
@@ -141,7 +143,7 @@ func (p *realPlane) cleanRoutes(o planeOptions) {
 // JournalPath returns where the changes to the system's routing are noted.
 func JournalPath(stateDir string) string { return filepath.Join(stateDir, "route-journal.json") }
 
-// watch follows changes of the network and of liveness.
+// watch follows changes of the network.
 func (p *realPlane) watch(ctx context.Context, o planeOptions) {
 	tunName := ""
 	if p.user == nil {
@@ -158,56 +160,30 @@ func (p *realPlane) watch(ctx context.Context, o planeOptions) {
 					return // the state at the start is no change
 				}
 				p.link.Store(&c)
-				o.hooks.linkChanged()
+				o.hooks.linkChanged(c.RebindLikely || c.Slept || c.Up)
 			})
 		})
-	}
-	p.wg.Go(func() { p.reportLiveness(ctx, o.hooks.changed) })
-}
-
-// How often liveness is looked at: the engine has no event for its relay
-// connections. While the node has just come up somebody waits for it.
-const (
-	lookAtFirst  = 10 * time.Millisecond
-	lookForLife  = 500 * time.Millisecond
-	lookForDeath = 5 * time.Second
-	firstLooks   = 500 // times lookAtFirst
-)
-
-// reportLiveness reports when the plane comes to life or dies.
-func (p *realPlane) reportLiveness(ctx context.Context, changed func()) {
-	looks := 0
-	for {
-		wait := lookForLife
-		switch {
-		case p.cfg.Load().Map == nil:
-			looks, wait = 0, time.Hour // until Apply wakes us
-		case p.live.Load():
-			looks, wait = 0, lookForDeath
-		case looks < firstLooks:
-			looks++
-			wait = lookAtFirst
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.applied:
-		case <-time.After(wait):
-		}
-		if now := p.alive(); now != p.live.Load() {
-			p.live.Store(now)
-			changed()
-		}
 	}
 }
 
 // Apply brings all parts to the wanted state.
 func (p *realPlane) Apply(c planeConfig) error {
-	p.cfg.Store(&c)
-	select {
-	case p.applied <- struct{}{}:
-	default:
+	old := p.cfg.Swap(&c)
+	if old.Map == nil && c.Map != nil && p.engine.Connected() {
+		defer p.changed() // no event will tell
 	}
+	if p.whole && onlyPaths(old, &c) {
+		p.paths = nextPathConfig(p.paths, old, &c)
+		return p.engine.Apply(p.paths)
+	}
+	p.paths = pathConfig(c)
+	err := p.applyAll(c)
+	p.whole = err == nil
+	return err
+}
+
+// applyAll brings all parts to the wanted state, whatever they are told to be in.
+func (p *realPlane) applyAll(c planeConfig) error {
 	var errs []error
 	note := func(what string, err error) {
 		if err != nil {
@@ -219,7 +195,7 @@ func (p *realPlane) Apply(c planeConfig) error {
 		p.log.Warn("some rules of the packet filter cannot be used", "err", err)
 	}
 	p.filter.Set(program)
-	note("paths", p.engine.Apply(pathConfig(c)))
+	note("paths", p.engine.Apply(p.paths))
 	note("tunnel", p.tunnel.Apply(tunnelConfig(c)))
 	if p.user != nil {
 		note("userspace addresses", p.user.SetAddrs(ownAddrs(c.Map)))
@@ -250,30 +226,42 @@ func (p *realPlane) learnDisco(from netip.Addr, k key.DiscoPublic) {
 	}
 }
 
-// Live reports whether a relay is connected or a peer is reached directly.
-func (p *realPlane) Live() bool { return p.live.Load() }
+// discoAdvertVersion is the capability version from which on nodes understand a disco
+// key that comes through the tunnel (wire document paths, section 14.5).
+const discoAdvertVersion = 144
 
-// alive asks the engine whether anything lives.
-func (p *realPlane) alive() bool {
-	if p.cfg.Load().Map == nil {
-		return false
+// tellDisco tells a peer this node's disco key through the tunnel, as soon as there is a
+// session.
+func (p *realPlane) tellDisco(k key.NodePublic) {
+	m := p.cfg.Load().Map
+	if m == nil {
+		return
 	}
-	s := p.engine.Status()
-	for _, r := range s.Relays {
-		if r.Connected {
-			return true
+	peer := m.NodeByKey(k)
+	if peer == nil || peer.Cap < discoAdvertVersion || peer.IsWireGuardOnly {
+		return
+	}
+	for _, dst := range ownIPs(peer) {
+		src := p.ownAddr(dst.Is4())
+		if !src.IsValid() {
+			continue
 		}
-	}
-	for _, peer := range s.Peers {
-		if peer.CurAddr.IsValid() {
-			return true
+		msg, err := packet.AppendDiscoKey(nil, src, dst, p.engine.DiscoKey().Raw32())
+		if err == nil {
+			err = p.dev.InjectOut(msg)
 		}
+		if err != nil {
+			p.log.Debug("cannot tell a peer the disco key", "peer", peer.Name, "err", err)
+		}
+		return
 	}
-	return false
 }
 
-// DiscoKey returns the key of this run.
-func (p *realPlane) DiscoKey() key.DiscoPublic { return p.engine.DiscoKey() }
+// Live reports whether a relay is connected or a peer is reached directly.
+func (p *realPlane) Live() bool { return p.cfg.Load().Map != nil && p.engine.Connected() }
+
+// LocalPort returns the UDP port.
+func (p *realPlane) LocalPort() uint16 { return p.engine.LocalPort() }
 
 // Status returns the state of all parts.
 func (p *realPlane) Status() planeStatus {
@@ -354,7 +342,7 @@ func (p *realPlane) metrics(s path.Status) []metric {
 // Ping pings a peer over its path or through the tunnel.
 func (p *realPlane) Ping(ctx context.Context, peer *control.Node, ip netip.Addr, kind api.PingType, size int) (api.PingResult, error) {
 	if kind == api.PingDisco {
-		r, err := p.engine.Ping(ctx, peer.Key, size)
+		r, err := p.pingPath(ctx, peer.Key, size)
 		if err != nil {
 			return api.PingResult{}, err
 		}
@@ -373,6 +361,28 @@ func (p *realPlane) Ping(ctx context.Context, peer *control.Node, ip netip.Addr,
 		return api.PingResult{}, err
 	}
 	return api.PingResult{LatencySeconds: r.Latency.Seconds(), PeerAPIPort: r.PeerAPIPort}, nil
+}
+
+// patienceForPath is how long a ping waits for a way to the peer to appear: the
+// server may not yet have said where a new peer is, or the network may just be
+// changing.
+const patienceForPath = 3 * time.Second
+
+// pingPath pings a peer over its path.
+func (p *realPlane) pingPath(ctx context.Context, peer key.NodePublic, size int) (path.PingResult, error) {
+	begin := time.Now()
+	for {
+		r, err := p.engine.Ping(ctx, peer, size)
+		noWay := errors.Is(err, path.ErrNoPath) || errors.Is(err, path.ErrNoDisco) || errors.Is(err, path.ErrUnknownPeer)
+		if !noWay || time.Since(begin) > patienceForPath {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return r, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // ownAddr returns the node's address of a family, or an invalid one.
@@ -428,6 +438,7 @@ func netcheckReport(r *netcheck.Report) *api.NetcheckReport {
 
 // LinkChanged passes on the latest change of the network.
 func (p *realPlane) LinkChanged() {
+	p.whole = false // routes and addresses may have gone with the link
 	c := p.link.Load()
 	if c == nil {
 		p.engine.Rebind()

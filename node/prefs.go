@@ -8,6 +8,7 @@ import (
 
 	"github.com/ginnel/ginnel/node/ctl"
 	"github.com/ginnel/ginnel/node/local/api"
+	"github.com/ginnel/ginnel/node/state"
 	"github.com/ginnel/ginnel/wire/control"
 )
 
@@ -129,7 +130,8 @@ func (n *Node) changeServer(next *api.Prefs) {
 		n.profile.ID = ""
 	}
 	next.Config, next.LoggedOut = nil, true
-	n.identity = storedIdentity(next)
+	n.forgetKeys()
+	n.identity = storedIdentity(&state.Profile{Prefs: next})
 	n.netmap, n.loginURL, n.loginErr, n.rejected, n.stuck = nil, "", nil, false, true
 	n.state = api.NoState
 }

@@ -143,6 +143,7 @@ func (n *Node) tellWatchers(now time.Time) {
 		s := n.state
 		n.send(&api.Notify{State: &s}, 0)
 	}
+	n.told.healthDue = false
 	if !n.bus.wants(^api.NotifyMask(0)) {
 		return
 	}

@@ -24,6 +24,8 @@ type app struct {
 	// stdinTerminal and stderrTerminal say whether a person is there.
 	stdinTerminal, stderrTerminal bool
 	getenv                        func(string) string
+	// connect makes the client of the daemon at a socket. Nil is client.New.
+	connect func(socket string) *client.Client
 	// pause waits between pings and reports. Nil is sleep.
 	pause func(context.Context, time.Duration) error
 
@@ -94,7 +96,11 @@ func (a *app) unknownCommand(root *ffcli.Command, name string) error {
 // local returns the client of the daemon.
 func (a *app) local() *client.Client {
 	if a.daemon == nil {
-		a.daemon = client.New(a.socket)
+		connect := a.connect
+		if connect == nil {
+			connect = client.New
+		}
+		a.daemon = connect(a.socket)
 	}
 	return a.daemon
 }

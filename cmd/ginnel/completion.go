@@ -19,8 +19,13 @@ const completionPatience = 500 * time.Millisecond
 // completionCommand prints scripts that let shells complete commands.
 func (a *app) completionCommand(root *ffcli.Command) *ffcli.Command {
 	fs := newFlags("completion")
-	flags := fs.Bool("flags", true, "suggest flags too")
-	descs := fs.Bool("descs", true, "show descriptions, where the shell can")
+	var flags, descs bool
+	addFlags := func(fs *flag.FlagSet) *flag.FlagSet {
+		fs.BoolVar(&flags, "flags", true, "suggest flags too")
+		fs.BoolVar(&descs, "descs", true, "show descriptions, where the shell can")
+		return fs
+	}
+	addFlags(fs)
 	c := &ffcli.Command{
 		Name: "completion", ShortUsage: "ginnel completion [flags] <bash|zsh|fish|powershell>", ShortHelp: "Print a completion script for a shell",
 		LongHelp: "Prints a script that makes a shell complete sub-commands, flags and peers.\nTo load it into the present bash:\n  source <(ginnel completion bash)",
@@ -28,12 +33,12 @@ func (a *app) completionCommand(root *ffcli.Command) *ffcli.Command {
 	}
 	for _, shell := range cli.Shells() {
 		c.Subcommands = append(c.Subcommands, &ffcli.Command{
-			Name: shell, ShortUsage: "ginnel completion [flags] " + shell, ShortHelp: "Print the script for " + shell, FlagSet: newFlags(shell),
+			Name: shell, ShortUsage: "ginnel completion " + shell + " [flags]", ShortHelp: "Print the script for " + shell, FlagSet: addFlags(newFlags(shell)),
 			Exec: func(_ context.Context, args []string) error {
 				if err := noArgs(args); err != nil {
 					return err
 				}
-				script, err := cli.Script(shell, "ginnel", fmt.Sprintf("completion __complete --flags=%v --descs=%v", *flags, *descs))
+				script, err := cli.Script(shell, "ginnel", fmt.Sprintf("completion __complete --flags=%v --descs=%v", flags, descs))
 				if err != nil {
 					return err
 				}

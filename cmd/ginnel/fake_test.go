@@ -17,6 +17,7 @@ import (
 
 	"github.com/ginnel/ginnel/internal/version"
 	"github.com/ginnel/ginnel/node/local/api"
+	"github.com/ginnel/ginnel/node/local/client"
 	"github.com/ginnel/ginnel/wire/control"
 	"github.com/ginnel/ginnel/wire/key"
 )
@@ -234,7 +235,7 @@ func (d *fakeDaemon) ginnelIn(o runOptions, args ...string) outcome {
 	var out, errOut bytes.Buffer
 	var result outcome
 	a := &app{stdin: strings.NewReader(o.stdin), stdout: &out, stderr: &errOut, stderrTerminal: o.terminal, stdinTerminal: o.terminal,
-		getenv: func(name string) string { return o.env[name] },
+		getenv: func(name string) string { return o.env[name] }, connect: connectOnce,
 		pause: func(_ context.Context, t time.Duration) error {
 			result.pauses = append(result.pauses, t)
 			return nil
@@ -245,6 +246,14 @@ func (d *fakeDaemon) ginnelIn(o runOptions, args ...string) outcome {
 	}
 	result.out, result.err = out.String(), errOut.String()
 	return result
+}
+
+// connectOnce makes a client that does not wait for a daemon to start.
+func connectOnce(socket string) *client.Client {
+	return client.NewWithDialer(socket, func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	})
 }
 
 // called reports whether a request was made.

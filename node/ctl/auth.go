@@ -38,6 +38,7 @@ type login struct {
 	options  LoginOptions
 	identity Identity        // before the login
 	tried    key.NodePrivate // key of the latest request, zero before the first
+	begun    key.NodePrivate // Identity.NextNodeKey until it was tried
 	followup string          // URL that is waited on, or ""
 	renewed  bool            // the server has already asked for a new key once
 }
@@ -87,7 +88,7 @@ func (l *login) step(ctx context.Context) (*LoggedIn, error) {
 	if l.tried.IsZero() {
 		l.tried = l.identity.NodeKey
 		if l.tried.IsZero() || l.options.FreshKey {
-			l.tried = key.NewNode()
+			l.tried = l.newKey()
 		}
 	}
 	resp, err := l.client.transport.register(ctx, l.request())
@@ -111,12 +112,16 @@ func (l *login) answer(resp *control.RegisterResponse, waiting bool) (*LoggedIn,
 		l.followup = ""
 		return nil, &RefusedError{Text: "this network is locked by signing keys, which this node does not support"}
 	case resp.NodeKeyExpired:
-		if waiting || l.renewed {
+		if waiting || l.renewed && !l.tried.Equal(l.identity.NextNodeKey) {
 			l.followup = ""
 			return nil, errors.New("the server says that a new node key has already expired")
 		}
 		l.renewed = true
-		l.tried = key.NewNode()
+		l.tried = l.newKey()
+		return nil, nil
+	case resp.AuthURL != "" && !waiting && !l.begun.IsZero():
+		// The server may not know the key because it knows the next one already.
+		l.tried = l.newKey()
 		return nil, nil
 	case resp.AuthURL != "":
 		if err := l.client.url.checkAuthURL(resp.AuthURL); err != nil {
@@ -136,7 +141,22 @@ func (l *login) answer(resp *control.RegisterResponse, waiting bool) (*LoggedIn,
 		}
 		id.NodeKey = l.tried
 	}
+	id.NextNodeKey = key.NodePrivate{}
 	return &LoggedIn{Identity: id, User: resp.User, Login: resp.Login}, nil
+}
+
+// newKey returns a key to replace the present one: that of a login begun earlier, or a
+// new one, which is stored first.
+func (l *login) newKey() key.NodePrivate {
+	k := l.begun
+	l.begun = key.NodePrivate{}
+	if k.IsZero() {
+		k = key.NewNode()
+		if keep := l.client.keepKey; keep != nil {
+			keep(l.identity.NodeKey.Public(), k)
+		}
+	}
+	return k
 }
 
 // request makes the register request of the present step.

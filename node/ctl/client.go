@@ -30,6 +30,11 @@ type Options struct {
 	// block and must not call the Client.
 	OnEvent func(Event)
 
+	// KeepKey stores a new node key, and the key that it is to replace (zero for a first
+	// login), before the server hears of it. If this process ends before LoggedIn the next
+	// one is to have it as Identity.NextNodeKey. May be nil.
+	KeepKey func(old key.NodePublic, next key.NodePrivate)
+
 	// DialContext makes the connections below. Nil means the system's way.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Proxy chooses an HTTP proxy for a request. Nil means none.
@@ -52,6 +57,7 @@ type Client struct {
 	pings     *pings
 	log       *slog.Logger
 	onEvent   func(Event)
+	keepKey   func(old key.NodePublic, next key.NodePrivate)
 	emitMu    sync.Mutex
 
 	ctx    context.Context // ends with Close
@@ -107,7 +113,7 @@ func New(o Options) (*Client, error) {
 	d := &dialer{server: u, machine: o.Machine, dial: o.DialContext, proxy: o.Proxy, tls: o.TLS}
 	t := newTransport(d)
 	c := &Client{
-		url: u, transport: t, log: o.Logger, onEvent: o.OnEvent,
+		url: u, transport: t, log: o.Logger, onEvent: o.OnEvent, keepKey: o.KeepKey,
 		pings: &pings{
 			transport: t, handler: o.C2N, ping: o.Ping, log: o.Logger, busy: make(chan struct{}, maxPingsAtOne),
 			http: &http.Client{Transport: &http.Transport{
@@ -193,7 +199,7 @@ func (c *Client) startLogin(o LoginOptions) {
 	if old != nil {
 		old.cancel(errSuperseded)
 	}
-	l := &login{client: c, options: o, identity: c.identity}
+	l := &login{client: c, options: o, identity: c.identity, begun: c.identity.NextNodeKey}
 	var j *job
 	j = c.start(func(ctx context.Context) {
 		if old != nil {
@@ -287,6 +293,19 @@ func (c *Client) SetPaused(paused bool) {
 // anew and pauses between attempts end.
 func (c *Client) LinkChanged() {
 	c.transport.drop()
+	c.wake()
+}
+
+// CheckLink says that the network below has changed in a way that connections
+// ought to survive: the present one is kept if it answers, and pauses between
+// attempts end.
+func (c *Client) CheckLink() {
+	c.do(func() { c.start(c.transport.check) })
+	c.wake()
+}
+
+// wake ends the pauses between attempts.
+func (c *Client) wake() {
 	c.linkMu.Lock()
 	defer c.linkMu.Unlock()
 	close(c.link)

@@ -463,6 +463,27 @@ func TestServerURLs(t *testing.T) {
 	}
 }
 
+func TestLinkChanges(t *testing.T) {
+	f := ctltest.New(t)
+	var streams atomic.Int32
+	f.Stream = func(r *control.MapRequest, w *ctltest.Frames) {
+		streams.Add(1)
+		w.SendFull(r.NodeKey)
+		w.Hold()
+	}
+	c, events := startClient(t, f.URL())
+	c.Login(LoginOptions{AuthKey: "k"})
+	want[MapUpdate](events)
+	c.transport.check(t.Context())
+	if c.transport.usable() == nil || streams.Load() != 1 {
+		t.Error("a connection that answers was dropped")
+	}
+	c.LinkChanged()
+	if m := want[MapUpdate](events); !m.Changes.First {
+		t.Error("no new stream after the network changed")
+	}
+}
+
 func TestServerKeyChangeIsNoticed(t *testing.T) {
 	f := ctltest.New(t)
 	f.Stream = func(r *control.MapRequest, w *ctltest.Frames) { w.SendFull(r.NodeKey); w.Hold() }

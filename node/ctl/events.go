@@ -10,7 +10,10 @@ import (
 type Identity struct {
 	NodeKey    key.NodePrivate // zero before the first login
 	OldNodeKey key.NodePrivate // the key before the latest rotation, if any
-	LockKey    key.LockPrivate
+	// NextNodeKey is the key of a login that an earlier run began and did not see the
+	// end of, if any: the server may have accepted it.
+	NextNodeKey key.NodePrivate
+	LockKey     key.LockPrivate
 }
 
 // Event is something that happened to a Client. The concrete types are those of

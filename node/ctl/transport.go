@@ -25,6 +25,7 @@ import (
 const (
 	idleProbe    = 70 * time.Second
 	probeTimeout = 15 * time.Second
+	checkTimeout = 5 * time.Second
 )
 
 // maxAnswer bounds the body of all answers but the map stream.
@@ -118,6 +119,27 @@ func retriable(err error) bool {
 	var unreachable *UnreachableError
 	var remote *noise.RemoteError
 	return errors.As(err, &unreachable) && !errors.As(err, &remote) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// check drops the present connection unless it answers soon.
+func (t *transport) check(ctx context.Context) {
+	t.mu.Lock()
+	cc := t.conn
+	t.mu.Unlock()
+	if cc == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	if cc.Ping(ctx) == nil {
+		return
+	}
+	t.mu.Lock()
+	if t.conn == cc {
+		t.conn = nil
+	}
+	t.mu.Unlock()
+	cc.Close()
 }
 
 // drop closes the present connection; the next request makes a new one.

@@ -31,7 +31,10 @@ func (e *Engine) apply(cfg Config) {
 		e.loop.self.reset()
 		e.loop.self.public = cfg.PrivateKey.Public()
 	}
-	e.applyPeers(cfg.Peers)
+	if !cfg.DiscoKey.IsZero() && !cfg.DiscoKey.Equal(e.loop.disco) {
+		e.setDisco(cfg.DiscoKey)
+	}
+	e.applyPeers(old.Peers, cfg.Peers)
 	e.chooseEarlyHome()
 	switch {
 	case cfg.PrivateKey.IsZero():
@@ -45,28 +48,50 @@ func (e *Engine) apply(cfg Config) {
 	}
 }
 
-// applyPeers makes the set of peers the wanted one.
-func (e *Engine) applyPeers(list []Peer) {
-	wanted := make(map[key.NodePublic]bool, len(list))
-	for i := range list {
-		wanted[list[i].Key] = true
-	}
-	for k, p := range e.loop.peers {
-		if !wanted[k] {
-			e.removePeer(p)
+// applyPeers makes the set of peers the wanted one. Mostly it is the one before, but for
+// a few peers.
+func (e *Engine) applyPeers(before, list []Peer) {
+	if !slices.EqualFunc(before, list, func(a, b Peer) bool { return a.Key == b.Key }) {
+		wanted := make(map[key.NodePublic]bool, len(list))
+		for i := range list {
+			wanted[list[i].Key] = true
+		}
+		for k, p := range e.loop.peers {
+			if !wanted[k] {
+				e.removePeer(p)
+			}
 		}
 	}
 	for i := range list {
-		if p := e.loop.peers[list[i].Key]; p != nil {
-			e.updatePeer(p, list[i])
-		} else {
-			e.addPeer(list[i])
+		if i < len(before) && before[i].same(&list[i]) {
+			continue
 		}
+		p, cfg := e.loop.peers[list[i].Key], list[i]
+		if p == nil {
+			e.addPeer(cfg)
+			continue
+		}
+		if cfg.Disco == p.mapDisco {
+			cfg.Disco = p.cfg.Disco // the peer itself may have told a newer one
+		}
+		p.mapDisco = list[i].Disco
+		e.updatePeer(p, cfg)
+	}
+}
+
+// setDisco makes k this node's disco key. What peers sealed for the one before cannot
+// be opened any more.
+func (e *Engine) setDisco(k key.DiscoPrivate) {
+	e.loop.disco = k
+	public := k.Public()
+	e.discoKey.Store(&public)
+	for _, d := range e.loop.byDisco {
+		d.shared = key.DiscoShared{}
 	}
 }
 
 func (e *Engine) addPeer(cfg Peer) {
-	p := &peer{key: cfg.Key, cfg: cfg, heapIndex: -1, machine: probing.New(machineConfig(cfg), newTxID)}
+	p := &peer{key: cfg.Key, cfg: cfg, mapDisco: cfg.Disco, heapIndex: -1, machine: probing.New(machineConfig(cfg), newTxID)}
 	e.loop.peers[cfg.Key] = p
 	e.addDisco(p)
 	e.publish(p)
@@ -85,6 +110,9 @@ func (e *Engine) updatePeer(p *peer, cfg Peer) {
 	if old.Disco != cfg.Disco {
 		e.removeDisco(p, old.Disco)
 		e.addDisco(p)
+		if !old.Disco.IsZero() { // pings so far were for one who is gone
+			defer e.drive(p, p.machine.Rekeyed)
+		}
 	}
 	if old.Disco.IsZero() == cfg.Disco.IsZero() && old.HomeRegion == cfg.HomeRegion &&
 		old.WireGuardOnly == cfg.WireGuardOnly && slices.Equal(old.Endpoints, cfg.Endpoints) {
@@ -102,6 +130,7 @@ func (e *Engine) removePeer(p *peer) {
 	e.sources.drop(p)
 	e.loop.timers.set(p, time.Time{})
 	p.gone = true
+	e.live.path(p.route.Load().Addr.IsValid(), false)
 	for id, w := range e.loop.waiters {
 		if w.peer == p {
 			w.finish(PingResult{}, ErrUnknownPeer)
@@ -136,7 +165,7 @@ func (e *Engine) removeDisco(p *peer, k key.DiscoPublic) {
 }
 
 // SetDiscoKey replaces a peer's disco key by one that it told through the tunnel, until
-// the next Apply that has another.
+// an Apply has another than the Apply before.
 func (e *Engine) SetDiscoKey(peer key.NodePublic, k key.DiscoPublic) {
 	e.post(func() {
 		if p := e.loop.peers[peer]; p != nil && !k.IsZero() && p.cfg.Disco != k {

@@ -20,7 +20,10 @@ const Mark = 0x80000
 type Config struct {
 	// PrivateKey is the node key, zero while logged out: then only STUN works.
 	PrivateKey key.NodePrivate
-	Peers      []Peer
+	// DiscoKey is the key for path finding; zero keeps the one in use. Peers that know
+	// one of an earlier run recognise this node at once if it is kept.
+	DiscoKey key.DiscoPrivate
+	Peers    []Peer
 	// DERPMap has the relay regions; nil until known.
 	DERPMap *control.DERPMap
 	// ControlConnected says that the coordination server hears of changes now. Without,
@@ -39,6 +42,13 @@ type Peer struct {
 	Name       string
 	// WireGuardOnly marks a peer that speaks neither disco nor relay.
 	WireGuardOnly bool
+}
+
+// same reports whether two peers are equal. It may miss that equal endpoints are.
+func (p *Peer) same(q *Peer) bool {
+	return p.ID == q.ID && p.Key == q.Key && p.Disco == q.Disco && p.HomeRegion == q.HomeRegion && p.Cap == q.Cap &&
+		p.Name == q.Name && p.WireGuardOnly == q.WireGuardOnly && len(p.Endpoints) == len(q.Endpoints) &&
+		(len(p.Endpoints) == 0 || &p.Endpoints[0] == &q.Endpoints[0])
 }
 
 // Endpoint is an address of this node and how it is known.
@@ -90,6 +100,11 @@ type Options struct {
 	Logger *slog.Logger
 	// Port is the UDP port, 0 for any. If it is taken, another is used.
 	Port uint16
+	// PreferPort is tried first if Port is 0, such as the one of the last run: mappings
+	// of NATs and what peers know stay good.
+	PreferPort uint16
+	// DiscoKey is the key for path finding until an Apply has another; zero makes one.
+	DiscoKey key.DiscoPrivate
 	// Mark sets firewall mark Mark on everything sent, which needs root.
 	Mark bool
 	// NoUDP leaves out UDP altogether: everything goes through relays.
@@ -110,10 +125,16 @@ type Options struct {
 
 	// The callbacks run one at a time, in order, on a goroutine of their own, and may
 	// call the engine. OnEndpoints gets the node's endpoints whenever they change,
-	// OnNetInfo what is known of its network, OnPeerPath a peer's new path.
+	// OnNetInfo what is known of its network, OnPeerPath a peer's new path, OnConnected
+	// what Connected returns whenever that changes.
 	OnEndpoints func([]Endpoint)
 	OnNetInfo   func(*control.NetInfo)
 	OnPeerPath  func(PeerPath)
+	OnConnected func(bool)
+	// OnLastResort says that a handshake went to where a peer was last known to be, for
+	// want of a path or a relay, or that one came from an unknown address. If the peer has an old disco key of this node then it can
+	// only be told the new one through the tunnel.
+	OnLastResort func(key.NodePublic)
 }
 
 // fill sets what was left out.

@@ -56,7 +56,7 @@ func (e *Engine) handlePacket(pkt []byte, from *Source) {
 // need.
 func (e *Engine) shared(d *discoPeers, k key.DiscoPublic) key.DiscoShared {
 	if d.shared.IsZero() {
-		d.shared = e.disco.Shared(k)
+		d.shared = e.loop.disco.Shared(k)
 	}
 	return d.shared
 }
@@ -176,10 +176,10 @@ func (e *Engine) sendDisco(p *peer, to addrPort, region int, appendTo func([]byt
 	var nonce disco.Nonce
 	randomBytes(nonce[:])
 	inner := appendTo(nil)
-	e.loop.buf = disco.AppendSeal(e.loop.buf[:0], e.disco.Public(), e.shared(d, p.cfg.Disco), nonce, inner)
+	e.loop.buf = disco.AppendSeal(e.loop.buf[:0], e.loop.disco.Public(), e.shared(d, p.cfg.Disco), nonce, inner)
 	pkts := [][]byte{e.loop.buf}
 	if !to.IsValid() {
-		if err := e.relays.send(time.Now(), p, region, pkts, true); err != nil {
+		if _, err := e.relays.send(time.Now(), p, region, pkts, true); err != nil {
 			e.log.Debug("no relay for a path-finding message", "peer", p.cfg.Name, "region", region)
 		}
 		return

@@ -14,9 +14,6 @@ import (
 const (
 	maxEarly = 64
 	earlyAge = 5 * time.Second
-
-	initiationType = 1
-	initiationLen  = 148
 )
 
 // earlyReplays is when after the peer was added its handshake is handed in. There is more
@@ -39,7 +36,7 @@ type earlyPacket struct {
 
 // keep remembers a packet if it is a handshake initiation.
 func (e *early) keep(peer key.NodePublic, l *link, data []byte) {
-	if len(data) != initiationLen || data[0] != initiationType || data[1]|data[2]|data[3] != 0 {
+	if !isInitiation(data) {
 		return
 	}
 	e.mu.Lock()

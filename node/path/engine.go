@@ -18,15 +18,17 @@ import (
 
 // Engine finds and uses paths to peers. See the package comment.
 type Engine struct {
-	opts  Options
-	log   *slog.Logger
-	disco key.DiscoPrivate
+	opts Options
+	log  *slog.Logger
 
 	// Shared by all.
 	sock4, sock6 socket
 	relays       relays
 	relayIn      relayRing
 	early        early
+	strangers    strangers
+	live         liveness
+	discoKey     atomic.Pointer[key.DiscoPublic]
 	sources      sources
 	byKey        sync.Map // key.NodePublic -> *peer
 	counters     counters
@@ -50,6 +52,7 @@ type Engine struct {
 // loopState is what only the loop touches.
 type loopState struct {
 	cfg     Config
+	disco   key.DiscoPrivate
 	peers   map[key.NodePublic]*peer
 	byDisco map[key.DiscoPublic]*discoPeers
 	timers  timers
@@ -65,11 +68,11 @@ type loopState struct {
 // ErrClosed is the error of an engine after Close.
 var ErrClosed = errors.New("path: engine closed")
 
-// New opens the sockets and starts the engine, with a new disco key and no peers.
+// New opens the sockets and starts the engine, without peers.
 func New(o Options) (*Engine, error) {
 	o.fill()
 	e := &Engine{
-		opts: o, log: o.Logger, disco: key.NewDisco(),
+		opts: o, log: o.Logger,
 		cmds: make(chan func()), packets: make(chan *inPacket, 512), wake: make(chan *peer, 1024),
 		closing: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -77,6 +80,11 @@ func New(o Options) (*Engine, error) {
 		peers: map[key.NodePublic]*peer{}, byDisco: map[key.DiscoPublic]*discoPeers{},
 		waiters: map[txID]*pingWaiter{}, linkUp: true,
 	}
+	if o.DiscoKey.IsZero() {
+		o.DiscoKey = key.NewDisco()
+	}
+	e.setDisco(o.DiscoKey)
+	e.live.e = e
 	e.posted.init()
 	e.relays.init(e)
 	e.relayIn.init()
@@ -99,6 +107,9 @@ func (e *Engine) openSockets(port uint16) error {
 		return nil
 	}
 	before := e.sock4.port()
+	if before == 0 {
+		before = e.opts.PreferPort
+	}
 	if err := e.sock4.open(uniquePorts(port, before)...); err != nil {
 		return fmt.Errorf("open UDP port %d: %w", port, err)
 	}
@@ -121,8 +132,8 @@ func uniquePorts(ports ...uint16) (list []uint16) {
 	return append(list, 0)
 }
 
-// DiscoKey returns the public disco key, which is new with each engine.
-func (e *Engine) DiscoKey() key.DiscoPublic { return e.disco.Public() }
+// DiscoKey returns the public disco key in use.
+func (e *Engine) DiscoKey() key.DiscoPublic { return *e.discoKey.Load() }
 
 // LocalPort returns the UDP port for IPv4, 0 if there is none.
 func (e *Engine) LocalPort() uint16 { return e.sock4.port() }
@@ -244,6 +255,7 @@ func (e *Engine) publish(p *peer) {
 		return
 	}
 	p.route.Store(&r)
+	e.live.path(old != nil && old.Addr.IsValid(), r.Addr.IsValid())
 	if e.opts.OnPeerPath != nil && old != nil && (old.Addr != r.Addr || old.Region != r.Region) {
 		pp := PeerPath{Peer: p.key, Addr: r.Addr, Region: r.Region}
 		e.notify.add(func() { e.opts.OnPeerPath(pp) })

@@ -230,7 +230,7 @@ func TestForeignDisco(t *testing.T) {
 		eve := key.NewDisco()
 		ping := (&disco.Ping{TxID: disco.TxID{1}, Node: b.priv.Public()}).Append(nil)
 		call := (&disco.CallMeMaybe{Endpoints: []netip.AddrPort{stranger.addr()}}).Append(nil)
-		good := sealedFrom(b.disco, a, ping)
+		good := sealedFrom(b.loop.disco, a, ping)
 		forged := slices.Clone(good)
 		forged[len(forged)-1] ^= 1
 		for name, pkt := range map[string][]byte{
@@ -238,12 +238,12 @@ func TestForeignDisco(t *testing.T) {
 			"forged":              forged,
 			"cut":                 good[:len(good)-1],
 			"magic alone":         good[:40],
-			"call over UDP":       sealedFrom(b.disco, a, call),
-			"unknown type":        sealedFrom(b.disco, a, []byte{0x0a, 0, 1, 2}),
-			"no header":           sealedFrom(b.disco, a, nil),
-			"short ping":          sealedFrom(b.disco, a, ping[:8]),
+			"call over UDP":       sealedFrom(b.loop.disco, a, call),
+			"unknown type":        sealedFrom(b.loop.disco, a, []byte{0x0a, 0, 1, 2}),
+			"no header":           sealedFrom(b.loop.disco, a, nil),
+			"short ping":          sealedFrom(b.loop.disco, a, ping[:8]),
 			"geneve":              append(disco.Geneve{Protocol: disco.ProtocolDisco, VNI: 1}.Append(nil), good...),
-			"pong nobody awaited": sealedFrom(b.disco, a, (&disco.Pong{TxID: disco.TxID{9}}).Append(nil)),
+			"pong nobody awaited": sealedFrom(b.loop.disco, a, (&disco.Pong{TxID: disco.TxID{9}}).Append(nil)),
 			"stun nobody awaited": []byte("\x01\x01\x00\x00\x21\x12\xa4\x42xxxxxxxxxxxx"),
 		} {
 			before := 0
@@ -292,12 +292,12 @@ func TestCallMeMaybeNeedsItsKey(t *testing.T) {
 			return pings
 		}
 		time.Sleep(time.Minute) // let everything settle
-		send(b.disco)           // wakes c, which tries to find a path of its own
+		send(b.loop.disco)      // wakes c, which tries to find a path of its own
 		time.Sleep(time.Second)
 		if got := candidateOf(a, b, c.addr()); got {
 			t.Error("a call sealed with another's key was taken")
 		}
-		send(c.disco)
+		send(c.loop.disco)
 		if !candidateOf(a, c, c.addr()) {
 			t.Error("a good call was not taken")
 		}

@@ -105,7 +105,14 @@ func (l *link) setConn(c RelayConn, err error) {
 	l.mu.Lock()
 	l.conn, l.lastErr = c, err
 	l.mu.Unlock()
-	l.up.Store(c != nil)
+	l.setUp(c != nil)
+}
+
+// setUp notes whether there is a connection.
+func (l *link) setUp(up bool) {
+	if l.up.Swap(up) != up {
+		l.r.e.live.relay(up)
+	}
 }
 
 // pause waits before connecting again, longer after each failure.
@@ -136,7 +143,7 @@ func (l *link) serve(conn RelayConn) {
 		l.receive(conn)
 	}()
 	l.transmit(ctx, conn)
-	l.up.Store(false)
+	l.setUp(false)
 	cancel()
 	conn.Close()
 	<-reader

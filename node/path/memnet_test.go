@@ -20,14 +20,15 @@ import (
 // memnet is a network in memory: hosts with one address each, a STUN server, and relays.
 // It works in a synctest bubble.
 type memnet struct {
-	mu        sync.Mutex
-	socks     map[netip.AddrPort]*memSocket
-	relays    map[int]*memRelay
-	udpCut    bool          // UDP packets vanish
-	relayCut  bool          // relays cannot be dialled
-	dialDelay time.Duration // of relays
-	udpSent   int
-	relaySent int
+	mu         sync.Mutex
+	socks      map[netip.AddrPort]*memSocket
+	relays     map[int]*memRelay
+	udpCut     bool          // UDP packets vanish
+	relayCut   bool          // relays cannot be dialled
+	dialDelay  time.Duration // of relays
+	udpSent    int
+	sentBySize map[int]int // packets by size, if not nil
+	relaySent  int
 }
 
 var stunServer = netip.MustParseAddrPort("198.51.100.1:3478")
@@ -116,6 +117,9 @@ func (s *memSocket) WriteTo(b []byte, to net.Addr) (int, error) {
 	s.net.mu.Lock()
 	defer s.net.mu.Unlock()
 	s.net.udpSent++
+	if s.net.sentBySize != nil {
+		s.net.sentBySize[len(b)]++
+	}
 	if s.net.udpCut {
 		return len(b), nil
 	}

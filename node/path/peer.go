@@ -21,9 +21,11 @@ type peer struct {
 	lastSend    atomic.Int64           // Unix nanoseconds, 0 for never
 	lastRecv    atomic.Int64
 	waking      atomic.Bool // is in Engine.wake
+	lastResort  budget      // of packets to where it was last known to be
 	counters    counters
 
 	cfg              Peer
+	mapDisco         key.DiscoPublic // of the last Apply; cfg's may be newer
 	machine          *probing.Machine
 	bound            []netip.AddrPort // addresses in Engine.sources
 	wantsCallMeMaybe bool             // waits for fresh endpoints

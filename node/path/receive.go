@@ -94,6 +94,9 @@ func (r *receiver) receive(bufs [][]byte, sizes []int, from []*Source) (int, err
 		}
 		src := r.source(r.addrs[i])
 		from[i] = src
+		if src.peer == nil && isInitiation(pkt) {
+			r.e.strangers.note(pkt, src.Addr)
+		}
 		if src != run {
 			r.count(run, now, packets, bytes)
 			run, packets, bytes = src, 0, 0

@@ -37,8 +37,9 @@ func (r *relays) init(e *Engine) {
 
 // send queues packets for p on the connection that suits best: an open one to its home,
 // else an open one on which it was last heard, else one to be opened to its home (wire
-// document paths, section 13). Urgent packets overtake others.
-func (r *relays) send(now time.Time, p *peer, home int, pkts [][]byte, urgent bool) error {
+// document paths, section 13). Urgent packets overtake others. It reports whether that
+// connection is open; if not, the packets wait for it.
+func (r *relays) send(now time.Time, p *peer, home int, pkts [][]byte, urgent bool) (open bool, err error) {
 	l := (*r.table.Load())[home]
 	if l == nil || !l.up.Load() {
 		if heard := p.learned.Load(); heard != nil && heard.up.Load() {
@@ -47,11 +48,11 @@ func (r *relays) send(now time.Time, p *peer, home int, pkts [][]byte, urgent bo
 	}
 	if l == nil {
 		if l = r.link(home); l == nil {
-			return ErrNoPath
+			return false, ErrNoPath
 		}
 	}
 	l.enqueue(now, p.key, pkts, urgent)
-	return nil
+	return l.up.Load(), nil
 }
 
 // link returns the link of a region, making it if the region is known.

@@ -197,7 +197,7 @@ func (e *Engine) anyRegion() int {
 	if len(regions) == 0 {
 		return 0
 	}
-	raw := e.disco.Public().Raw32()
+	raw := e.loop.disco.Public().Raw32()
 	return regions[int(raw[0])%len(regions)]
 }
 

@@ -32,6 +32,9 @@ func (e *Engine) Send(dst key.NodePublic, pkts [][]byte) error {
 	if !r.Active {
 		e.wakeLoop(p)
 	}
+	if len(pkts) == 1 && isResponse(pkts[0]) {
+		e.answerStrangers(now, p, pkts[0])
+	}
 	bytes := 0
 	for _, b := range pkts {
 		bytes += len(b)
@@ -42,7 +45,10 @@ func (e *Engine) Send(dst key.NodePublic, pkts [][]byte) error {
 			return nil
 		}
 	}
-	err := e.relays.send(now, p, r.Region, pkts, false)
+	open, err := e.relays.send(now, p, r.Region, pkts, false)
+	if !open {
+		e.sendLastResort(now, p, pkts)
+	}
 	if err == nil {
 		p.counters.sent(wayRelay, len(pkts), bytes)
 		e.counters.sent(wayRelay, len(pkts), bytes)
@@ -60,7 +66,8 @@ func (e *Engine) SendTo(src *Source, pkt []byte) error {
 		if src.peer == nil {
 			return ErrUnknownPeer
 		}
-		return e.relays.send(time.Now(), src.peer, src.Region, [][]byte{pkt}, false)
+		_, err := e.relays.send(time.Now(), src.peer, src.Region, [][]byte{pkt}, false)
+		return err
 	}
 	return e.socket(src.Addr).writeBatch([][]byte{pkt}, src.Addr)
 }

@@ -61,7 +61,7 @@ func (e *Engine) status() Status {
 	now := time.Now()
 	self := &e.loop.self
 	s := Status{
-		DiscoKey: e.disco.Public(), Port4: e.sock4.port(), Port6: e.sock6.port(), HomeRegion: self.home,
+		DiscoKey: e.loop.disco.Public(), Port4: e.sock4.port(), Port6: e.sock6.port(), HomeRegion: self.home,
 		Relays: e.relays.status(), Endpoints: slices.Clone(self.endpoints), Report: self.report,
 		Peers: make(map[key.NodePublic]PeerStatus, len(e.loop.peers)), Overruns: e.overruns.Load(),
 	}

@@ -30,6 +30,12 @@ type Profile struct {
 	ID    string // four hex digits, or empty
 	Prefs *api.Prefs
 
+	// DiscoKey is the key for path finding: peers that know it recognise the node after
+	// a restart even if nobody tells them of a new one. Zero if there is none yet.
+	DiscoKey key.DiscoPrivate
+	// OldNodeKey is the node key before the latest rotation, zero if there was none.
+	OldNodeKey key.NodePrivate
+
 	Network NetworkProfile
 	Created time.Time
 }
@@ -121,7 +127,11 @@ func (s *Store) Current() (*Profile, error) {
 		return nil, err
 	}
 	entry := list[id]
-	return &Profile{ID: id, Prefs: prefs, Network: entry.NetworkProfile, Created: entry.Created}, nil
+	p := &Profile{ID: id, Prefs: prefs, Network: entry.NetworkProfile, Created: entry.Created}
+	if err := s.readKeys(p); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // Save stores the profile and makes it the current one, giving it an ID if it has
@@ -157,7 +167,17 @@ func (s *Store) Save(p *Profile) error {
 	if err != nil {
 		return fmt.Errorf("encoding preferences: %w", err)
 	}
-	err = s.Write(Change{keyProfiles, listText}, Change{entry.Key, prefsText}, Change{keyCurrent, []byte(entry.Key)})
+	keysText, err := p.marshalKeys()
+	if err != nil {
+		return err
+	}
+	changes := []Change{
+		{keyProfiles, listText}, {entry.Key, prefsText}, {keyCurrent, []byte(entry.Key)}, {keysPrefix + id, keysText},
+	}
+	if next, err := s.NextKey(); err == nil && p.Prefs.Config != nil && next.Key.Equal(p.Prefs.Config.PrivateNodeKey) {
+		changes = append(changes, Change{keyNext, nil})
+	}
+	err = s.Write(changes...)
 	if err != nil {
 		return err
 	}
@@ -176,7 +196,7 @@ func (s *Store) Delete(id string) error {
 	if err != nil {
 		return fmt.Errorf("encoding profiles: %w", err)
 	}
-	changes := []Change{{keyProfiles, listText}, {profilePrefix + id, nil}}
+	changes := []Change{{keyProfiles, listText}, {profilePrefix + id, nil}, {keysPrefix + id, nil}}
 	if name, _ := s.Read(keyCurrent); string(name) == profilePrefix+id {
 		changes = append(changes, Change{keyCurrent, nil})
 	}
@@ -185,9 +205,9 @@ func (s *Store) Delete(id string) error {
 
 // DeleteAll forgets all profiles. The machine key stays.
 func (s *Store) DeleteAll() error {
-	changes := []Change{{keyProfiles, nil}, {keyCurrent, nil}}
+	changes := []Change{{keyProfiles, nil}, {keyCurrent, nil}, {keyNext, nil}}
 	for _, name := range s.Keys() {
-		if strings.HasPrefix(name, profilePrefix) {
+		if strings.HasPrefix(name, profilePrefix) || strings.HasPrefix(name, keysPrefix) {
 			changes = append(changes, Change{name, nil})
 		}
 	}

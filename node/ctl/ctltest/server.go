@@ -126,6 +126,13 @@ func (s *Server) Drop() {
 	s.conns = nil
 }
 
+// SetRegister replaces Register, at any time.
+func (s *Server) SetRegister(f func(*control.RegisterRequest) (int, *control.RegisterResponse)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Register = f
+}
+
 // Registers returns all register requests so far.
 func (s *Server) Registers() []control.RegisterRequest {
 	s.mu.Lock()
@@ -192,7 +199,10 @@ func (s *Server) serveRegister(w http.ResponseWriter, body []byte) {
 	s.mu.Lock()
 	s.registers = append(s.registers, req)
 	s.mu.Unlock()
-	status, resp := s.Register(&req)
+	s.mu.Lock()
+	register := s.Register
+	s.mu.Unlock()
+	status, resp := register(&req)
 	w.WriteHeader(status)
 	if status == http.StatusOK {
 		if err := json.NewEncoder(w).Encode(resp); err != nil {

@@ -216,6 +216,19 @@ func (m *Machine) Rebound(now time.Time, acts []Action) []Action {
 	return acts
 }
 
+// Rekeyed says that the peer has another disco key: it did not understand the pings so
+// far. The path in use stays as long as it is trusted.
+func (m *Machine) Rekeyed(now time.Time, acts []Action) []Action {
+	acts = m.dropPings(acts)
+	for _, c := range m.candidates {
+		c.pinged = time.Time{}
+	}
+	if m.active {
+		acts = m.round(now, true, acts)
+	}
+	return acts
+}
+
 // Unreachable says that the system has no route to addr.
 func (m *Machine) Unreachable(addr netip.AddrPort) {
 	if m.best.Addr == addr {

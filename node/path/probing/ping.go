@@ -112,7 +112,9 @@ func (m *Machine) PingReceived(now time.Time, src netip.AddrPort, txID disco.TxI
 	first := c.heard.IsZero() || now.Sub(c.heard) > SessionActive
 	c.heard, c.heardTx = now, txID
 	gap := c.pinged.IsZero() || now.Sub(c.pinged) >= CandidateGap
-	if m.cfg.Disco && gap && (first || m.active && !m.trusted(now)) {
+	// A ping that is not answered yet may have come too early: before the peer knew us.
+	early := first && c.ponged.Before(c.pinged) && !m.trusted(now)
+	if m.cfg.Disco && (gap && (first || m.active && !m.trusted(now)) || early) {
 		acts = m.discover(now, c, acts)
 	}
 	return true, acts
