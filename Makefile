@@ -1,0 +1,74 @@
+# Ginnel's everyday commands. `make` alone builds; `make help` lists the rest.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/ginnel/ginnel/internal/version.version=$(VERSION)
+BIN     := bin
+CMDS    := ginnel ginneld ginnel-server ginnel-relay ginnel-bench
+# V=1 prints every test's name and log.
+GOTEST  := $(GO) test $(if $(V),-v)
+FUZZTIME ?= 10s
+
+.PHONY: build
+build: ## build all programs into bin/
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./cmd/,$(CMDS))
+
+.PHONY: demo
+demo: build ## a whole mesh on this machine, without root, until Ctrl-C (DEMO_ONCE=1: end after the checks)
+	@$(GO) build -o $(BIN)/ginnel-demo ./demo
+	@exec $(BIN)/ginnel-demo -bin $(BIN)
+
+.PHONY: demo-tun
+demo-tun: build ## the same with real TUN devices in network namespaces; needs root
+	@$(GO) build -o $(BIN)/ginnel-demo ./demo
+	@exec $(BIN)/ginnel-demo -bin $(BIN) -tun
+
+.PHONY: test
+test: test-unit test-e2e interop ## all tests; the end-to-end ones need root
+
+.PHONY: test-unit
+test-unit: ## the tests that need no root and no network
+	$(GOTEST) $$($(GO) list ./... | grep -v '/e2e')
+
+.PHONY: test-e2e
+test-e2e: ## real programs in network namespaces; needs root
+	$(GOTEST) -count=1 -p 1 -timeout 25m ./e2e/...
+
+.PHONY: interop
+interop: ## against the official programs of the same protocols
+	cd interop && $(GOTEST) -count=1 -timeout 20m ./...
+
+.PHONY: race
+race: ## unit tests under the race detector; slow
+	CGO_ENABLED=1 $(GOTEST) -race $$($(GO) list ./... | grep -v '/e2e')
+
+.PHONY: lint
+lint: ## formatting, vet, and the house rules of docs/architecture.md
+	@bad=$$(gofmt -l $$(find . -name '*.go' -not -path './bin/*' -not -path '*/testdata/*')); \
+	if [ -n "$$bad" ]; then echo "not formatted by gofmt:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	cd interop && $(GO) vet ./...
+	$(GO) test -count=1 ./internal/archtest
+	bash -n .ci/run
+
+.PHONY: bench
+bench: build ## figures of tunnel, relay and control; the tunnel's needs root
+	$(BIN)/ginnel-bench all
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BIN) dist .demo
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
