@@ -114,6 +114,9 @@ func (h *harness) join(name string, p tailnet.AuthKeyParams) (*controltest.Clien
 	if err := c.Join(h.ctx, h.authKey(p)); err != nil {
 		h.t.Fatal(err)
 	}
+	if err := c.Update(h.ctx, nil); err != nil { // others see it from now on
+		h.t.Fatal(err)
+	}
 	return c, h.node(c)
 }
 

@@ -80,9 +80,11 @@ func TestDeltas(t *testing.T) {
 	if resp, _ := wa.next(); len(resp.Peers) != 0 {
 		t.Fatalf("peers %v", resp.Peers)
 	}
+	// A new node is not mentioned before the update that brings its disco key.
 	b, bn := h.join("b", tailnet.AuthKeyParams{})
 	resp, members := wa.next()
 	if !slices.Equal(members, []string{"PeersChanged", "UserProfiles"}) || resp.PeersChanged[0].ID != bn.ID ||
+		resp.PeersChanged[0].DiscoKey != b.Disco.Public() ||
 		*resp.PeersChanged[0].Online || resp.UserProfiles[0].LoginName != "ann@example.com" {
 		t.Fatalf("new peer: %v %+v", members, resp)
 	}
@@ -92,7 +94,8 @@ func TestDeltas(t *testing.T) {
 	}
 	wa.wantFrame(fmt.Sprintf(`{"OnlineChange":{"%d":true}}`, bn.ID))
 
-	// The first update brings the disco key; nothing else of it is new.
+	// A new run of the node has a new disco key; nothing else of its update is new.
+	b.Disco = key.NewDisco()
 	if err := b.Update(h.ctx, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +262,10 @@ func TestReadAndOneShot(t *testing.T) {
 
 func TestStreamStoresNothingAndLiteUpdateDisturbsNothing(t *testing.T) {
 	h := newHarness(t, nil)
-	a, _ := h.join("a", tailnet.AuthKeyParams{})
+	a := h.client("a")
+	if err := a.Join(h.ctx, h.authKey(tailnet.AuthKeyParams{})); err != nil {
+		t.Fatal(err)
+	}
 	a.Hostinfo = &control.Hostinfo{OS: "linux", Hostname: "other"}
 	w := h.poll(a)
 	w.next()
@@ -412,6 +418,10 @@ func TestNoDeltaBeforeFirstFrame(t *testing.T) {
 			t.Error(err)
 			return
 		}
+		if err := c.Update(h.ctx, nil); err != nil {
+			t.Error(err)
+			return
+		}
 		s, err := c.Poll(h.ctx)
 		if err != nil {
 			t.Error(err)
@@ -547,6 +557,9 @@ func TestUnapprovedDevice(t *testing.T) {
 	resp, _ := wb.next()
 	if resp.Node.MachineAuthorized || len(resp.Peers) != 0 || len(resp.PacketFilters["base"]) != 0 {
 		t.Fatalf("waiting device sees %+v", resp)
+	}
+	if err := b.Update(h.ctx, nil); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := h.svc.AuthorizeNode(h.ctx, admin, h.node(b).ID); err != nil {
 		t.Fatal(err)

@@ -49,7 +49,18 @@ func inWorld(t *testing.T, cfg Config, fn func(t *testing.T, w *world)) {
 	})
 }
 
+// join adds a node that has told its disco key, so that others see it.
 func (w *world) join(name string) *tailnet.Node {
+	w.t.Helper()
+	n, err := w.svc.UpdateNode(w.t.Context(), w.register(name).ID, tailnet.NodeUpdate{Disco: key.NewDisco().Public()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// register adds a node that has told nothing yet.
+func (w *world) register(name string) *tailnet.Node {
 	w.t.Helper()
 	r, err := w.svc.Register(w.t.Context(), tailnet.RegisterParams{
 		Machine: key.NewMachine().Public(), NodeKey: key.NewNode().Public(), AuthKey: w.secret,
@@ -622,4 +633,34 @@ func BenchmarkFullMap(b *testing.B) {
 		size = len(frame)
 	}
 	b.ReportMetric(float64(size), "bytes/map")
+}
+
+func TestSilentNodeIsNotSeen(t *testing.T) {
+	inWorld(t, Config{}, func(t *testing.T, w *world) {
+		s, _ := w.open(w.join("a"))
+		b := w.register("b")
+		synctest.Wait()
+		if _, first := w.open(w.join("c")); slices.ContainsFunc(first.Peers, func(p *control.Node) bool { return p.ID == b.ID }) {
+			t.Error("a node that has told nothing is in a first frame")
+		}
+		time.Sleep(time.Second)
+		if got := w.text(s); strings.Contains(got, string(b.StableID)) {
+			t.Errorf("told of a silent node: %s", got)
+		}
+		disco := key.NewDisco().Public()
+		_, err := w.svc.UpdateNode(t.Context(), b.ID, tailnet.NodeUpdate{
+			Disco: disco, Hostinfo: &control.Hostinfo{OS: "linux", Hostname: "b", NetInfo: &control.NetInfo{PreferredDERP: 7}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		var got control.MapResponse
+		if err := json.Unmarshal([]byte(w.text(s)), &got); err != nil {
+			t.Fatal(err)
+		}
+		if len(got.PeersChanged) != 1 || got.PeersChanged[0].DiscoKey != disco || got.PeersChanged[0].HomeDERP != 7 {
+			t.Errorf("first mention: %+v", got)
+		}
+	})
 }

@@ -28,6 +28,11 @@ type Visibility interface {
 // AllowAll is the Visibility of a tailnet without a policy: every approved
 // device sees and reaches every other. A device that waits for approval sees
 // and is seen by nobody.
+//
+// A new device is seen from its first update on, which brings its disco key and
+// its home relay. Without them peers have no way to it (wire document control,
+// section 6.3), and what they answer to its first packet would be lost; with them
+// in the first mention, the first ping to or from it is answered.
 type AllowAll struct{}
 
 const (
@@ -46,7 +51,7 @@ func (AllowAll) Class(viewer *tailnet.Node) Class {
 
 // Sees implements Visibility.
 func (AllowAll) Sees(c Class, node *tailnet.Node) bool {
-	return c.Group == groupApproved && node.TailnetID == c.Tailnet && node.Authorized
+	return c.Group == groupApproved && node.TailnetID == c.Tailnet && node.Authorized && !node.Disco.IsZero()
 }
 
 // Filters implements Visibility.
