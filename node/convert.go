@@ -43,7 +43,8 @@ func usablePeers(m *netmap.Map, now time.Time) []*control.Node {
 }
 
 // reachable reports whether there is any way to send to the peer first; without
-// one it gets no routes (wire document control, section 6.3).
+// one it gets no routes (wire document control, section 6.3) but those to its own
+// addresses in the mesh.
 func reachable(p *control.Node) bool {
 	return p.IsWireGuardOnly || !p.DiscoKey.IsZero() || p.HomeDERP != 0
 }
@@ -125,11 +126,14 @@ func routeConfig(c planeConfig, device string) route.Config {
 		}
 	}
 	for _, p := range usablePeers(c.Map, c.Now) {
-		if !reachable(p) {
-			continue
-		}
+		reach := reachable(p)
 		for _, r := range allowedIPs(p, c.Map.Self, c.Prefs) {
-			add(r)
+			// A new peer speaks before the server has said where it is. Without a
+			// route the system would send the answer elsewhere and it would be lost;
+			// a mesh address is never to be found elsewhere.
+			if reach || isMeshIP(r) {
+				add(r)
+			}
 		}
 	}
 	for _, a := range out.Addrs {

@@ -69,14 +69,18 @@ func TestRouteConfig(t *testing.T) {
 	lost := peer(3)
 	lost.Key, lost.HomeDERP, lost.DiscoKey = key.NewNode().Public(), 0, key.DiscoPublic{}
 	lost.Addresses = prefixes("100.64.0.3/32")
+	lost.AllowedIPs = prefixes("100.64.0.3/32", "192.168.3.0/24")
 	expired := peer(4)
 	expired.Key, expired.Expired, expired.Addresses = key.NewNode().Public(), true, prefixes("100.64.0.4/32")
-	c := planeConfig{Map: mapOf(t, peer(2), lost, expired), Prefs: &api.Prefs{}, Now: time.Now()}
+	found := peer(2)
+	found.AllowedIPs = prefixes("100.64.0.2/32", "192.168.2.0/24")
+	c := planeConfig{Map: mapOf(t, found, lost, expired), Prefs: &api.Prefs{RouteAll: true}, Now: time.Now()}
 	got := routeConfig(c, "ginnel0")
 	if got.Device != "ginnel0" || got.MTU != 1280 || texts(got.Addrs) != texts(prefixes("100.64.0.1/32", "fd7a:115c:a1e0::1/128")) {
 		t.Errorf("config = %+v", got)
 	}
-	want := prefixes("100.64.0.2/32", "100.100.100.100/32", "fd7a:115c:a1e0::53/128")
+	// A peer that cannot be reached yet has its own address routed, but nothing else.
+	want := prefixes("100.64.0.2/32", "100.64.0.3/32", "100.100.100.100/32", "192.168.2.0/24", "fd7a:115c:a1e0::53/128")
 	if texts(got.Routes) != texts(want) {
 		t.Errorf("routes = %v, want %v", got.Routes, want)
 	}

@@ -115,6 +115,8 @@ func (n *Node) event(c *ctl.Client, e ctl.Event) {
 		n.rejected = n.rejected || !n.byUser
 		n.log.Info("login needed", "url", e.URL)
 		n.tellURL(e.URL)
+	case ctl.LoginWaiting:
+		n.loginErr = nil
 	case ctl.LoggedIn:
 		n.loggedIn(e)
 	case ctl.LoginFailed:
@@ -153,6 +155,7 @@ func (n *Node) loggedIn(e ctl.LoggedIn) {
 	}
 	n.identity = e.Identity
 	n.rejected, n.stuck, n.loginURL, n.loginErr = false, false, "", nil
+	n.troubles.reset()
 	n.setPrefs(prefs, true)
 	n.byUser = false
 	n.tellServer()
@@ -162,8 +165,8 @@ func (n *Node) loggedIn(e ctl.LoggedIn) {
 }
 
 func (n *Node) loginFailed(e ctl.LoginFailed) {
-	if n.loginErr == nil || n.loginErr.Error() != e.Err.Error() {
-		n.log.Warn("login failed", "err", e.Err, "giving up", e.Final)
+	if e.Final || n.troubles.news(e.Err, time.Now()) {
+		n.log.Warn("login failed", "err", e.Err, "final", e.Final)
 	}
 	n.loginErr = e.Err
 	if e.Final {
@@ -176,10 +179,12 @@ func (n *Node) loginFailed(e ctl.LoginFailed) {
 func (n *Node) online(err error) {
 	if err == nil {
 		n.log.Info("in contact with the coordination server")
+		n.troubles.reset()
 		n.controlUp, n.controlErr, n.downSince = true, nil, time.Time{}
+		n.loginErr = nil // whatever it was, the server has let the node in
 		return
 	}
-	if n.controlErr == nil || n.controlErr.Error() != err.Error() {
+	if n.troubles.news(err, time.Now()) {
 		n.log.Warn("no contact with the coordination server", "err", err)
 	}
 	if n.controlUp || n.downSince.IsZero() {
@@ -189,6 +194,7 @@ func (n *Node) online(err error) {
 }
 
 func (n *Node) mapUpdate(e ctl.MapUpdate) {
+	before := n.netmap
 	n.netmap, n.fromCache = e.Map, false
 	if self := e.Map.Self; n.profile.Prefs.Config != nil && n.profile.Prefs.Config.NodeID != self.StableID || n.networkChanged() {
 		prefs := n.profile.Prefs.Clone()
@@ -201,7 +207,7 @@ func (n *Node) mapUpdate(e ctl.MapUpdate) {
 		n.profile.Network = networkProfile(e.Map.Self, e.Map.Domain)
 		n.setPrefs(prefs, true)
 	}
-	n.cache.save(n.profile.ID, n.identity.NodeKey.Public(), e.Map)
+	n.cache.save(n.profile.ID, n.publicKey(n.identity.NodeKey), e.Map, newsForStart(before, e.Map, e.Changes))
 	n.tellMap(e)
 }
 

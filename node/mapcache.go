@@ -2,6 +2,7 @@ package node
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,9 +12,13 @@ import (
 	"github.com/ginnel/ginnel/wire/key"
 )
 
-// mapCacheDelay is how long the network map on disk may be behind: a new map
-// comes with every peer that turns its laptop on, and a disk is no log.
-const mapCacheDelay = 10 * time.Second
+// Timing of the network map on disk. A change is to be there soon, since the server may
+// go away right after it; but changes come in showers, and a disk is no log.
+const (
+	mapCacheDelay = time.Second      // from the first change to its write
+	mapCacheEvery = 5 * time.Second  // from the end of one write to the next
+	mapCacheIdle  = 30 * time.Second // to the write of what a start does not need
+)
 
 // mapCache writes the latest network map to disk in the background.
 type mapCache struct {
@@ -22,7 +27,9 @@ type mapCache struct {
 
 	mu      sync.Mutex
 	pending *pendingMap
-	timer   *time.Timer // non-nil while a write is due
+	timer   *time.Timer // non-nil while a write is due, at due
+	due     time.Time
+	written time.Time // when the latest write ended, zero for none
 	closed  bool
 	writing sync.Mutex
 }
@@ -37,8 +44,9 @@ func newMapCache(store *state.Store, log *slog.Logger) *mapCache {
 	return &mapCache{store: store, log: log}
 }
 
-// save has m written soon. Nodes that are told not to keep maps keep none.
-func (c *mapCache) save(profile string, nodeKey key.NodePublic, m *netmap.Map) {
+// save has m written: soon if it is news, which a start without the server needs to know.
+// Nodes that are told not to keep maps keep none.
+func (c *mapCache) save(profile string, nodeKey key.NodePublic, m *netmap.Map, news bool) {
 	if c.store.Ephemeral() || profile == "" || m.Self.HasCap(control.AttrDisableCacheMaps) {
 		return
 	}
@@ -47,35 +55,38 @@ func (c *mapCache) save(profile string, nodeKey key.NodePublic, m *netmap.Map) {
 	if c.closed {
 		return
 	}
-	delay := mapCacheDelay
-	if c.pending == nil && c.timer == nil {
-		delay = 0 // the first map is written at once
-	}
 	c.pending = &pendingMap{profile, nodeKey, m}
-	if c.timer == nil {
-		c.timer = time.AfterFunc(delay, c.flush)
+	wait := mapCacheIdle
+	if c.written.IsZero() {
+		wait = 0 // the first map is written at once
+	} else if news {
+		wait = max(mapCacheDelay, mapCacheEvery-time.Since(c.written))
+	}
+	due := time.Now().Add(wait)
+	switch {
+	case c.timer == nil:
+		c.timer, c.due = time.AfterFunc(wait, c.flush), due
+	case due.Before(c.due):
+		c.timer.Reset(wait)
+		c.due = due
 	}
 }
 
-// flush writes what is pending, and leaves the timer in place for a while so that
-// the next write waits.
+// flush writes what is pending.
 func (c *mapCache) flush() {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.mu.Lock()
 	p := c.pending
-	c.pending = nil
-	if p == nil || c.closed {
-		c.timer = nil
-		c.mu.Unlock()
-		if p != nil {
-			c.write(p)
-		}
+	c.pending, c.timer = nil, nil
+	c.mu.Unlock()
+	if p == nil {
 		return
 	}
-	c.timer = time.AfterFunc(mapCacheDelay, c.flush)
-	c.mu.Unlock()
 	c.write(p)
+	c.mu.Lock()
+	c.written = time.Now()
+	c.mu.Unlock()
 }
 
 func (c *mapCache) write(p *pendingMap) {
@@ -103,4 +114,23 @@ func (c *mapCache) close() {
 	}
 	c.mu.Unlock()
 	c.flush()
+}
+
+// newsForStart reports whether the map has what the one before it (nil for none) has not
+// and a start without the server needs: who the peers are and where. That they come and
+// go is not.
+func newsForStart(before, m *netmap.Map, ch netmap.Changes) bool {
+	rest := ch
+	rest.Peers, rest.Other = nil, false
+	if before == nil || rest.Any() {
+		return true
+	}
+	for _, id := range ch.Peers {
+		p, q := before.Peer(id), m.Peer(id)
+		if p == nil || q == nil || !sameButPath(p, q) || p.DiscoKey != q.DiscoKey || p.HomeDERP != q.HomeDERP ||
+			!slices.Equal(p.Endpoints, q.Endpoints) || p.Name != q.Name || p.Expired != q.Expired || !p.KeyExpiry.Equal(q.KeyExpiry) {
+			return true
+		}
+	}
+	return false
 }

@@ -76,6 +76,7 @@ type Node struct {
 	storeErr     error // the latest change is not on disk
 	retryAt      time.Time
 	told         told
+	troubles     troubles // with the server, for the log
 }
 
 // view is what the loop publishes for readers. It is immutable.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ginnel/ginnel/node/ctl/ctltest"
 	"github.com/ginnel/ginnel/node/local/api"
 	"github.com/ginnel/ginnel/node/state"
@@ -175,6 +177,39 @@ func TestInteractiveLogin(t *testing.T) {
 	if st := n.Status(false); st.AuthURL != "" {
 		t.Errorf("the URL is still shown: %q", st.AuthURL)
 	}
+}
+
+// TestLoginTroublePasses has the network change while a node that is up waits for its
+// user to log in again.
+func TestLoginTroublePasses(t *testing.T) {
+	s := newServer(t)
+	n := newTestNode(t, "")
+	n.up(s.URL())
+	gone := make(chan struct{})
+	defer close(gone)
+	var broken atomic.Bool
+	broken.Store(true)
+	s.Register = func(r *control.RegisterRequest) (int, *control.RegisterResponse) {
+		if r.Followup != "" && broken.Load() {
+			return http.StatusBadGateway, nil
+		}
+		if r.Followup != "" {
+			<-gone
+		}
+		return http.StatusOK, &control.RegisterResponse{AuthURL: "http://x.example/login"}
+	}
+	wait := n.watch()
+	if err := n.LoginInteractive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wait("the URL", func(m *api.Notify) bool { return m.BrowseToURL != nil })
+	health := func() []string { return n.Status(false).Health }
+	until(t, "the trouble", func() bool { return len(health()) == 1 && strings.Contains(health()[0], "502") })
+	broken.Store(false)
+	n.Rebind()
+	registers := len(s.Registers())
+	until(t, "the next follow-up", func() bool { return len(s.Registers()) > registers })
+	until(t, "the end of the trouble", func() bool { return len(health()) == 0 })
 }
 
 func TestRefusedKeyIsTold(t *testing.T) {
@@ -474,14 +509,51 @@ func TestPing(t *testing.T) {
 	if r, err := n.Ping(t.Context(), ip("100.64.0.2"), api.PingICMP, 0); err != nil || r.Err != "filtered" {
 		t.Errorf("failing ping = %+v, %v", r, err)
 	}
-	if r, err := n.Ping(t.Context(), ip("100.64.0.1"), api.PingDisco, 0); err != nil || !r.IsLocalIP {
+	if r, err := n.Ping(t.Context(), ip("100.64.0.1"), api.PingDisco, 0); err != nil || !r.IsLocalIP || r.Err != "100.64.0.1 is local Ginnel IP" {
 		t.Errorf("own address = %+v, %v", r, err)
 	}
-	if r, err := n.Ping(t.Context(), ip("100.64.0.9"), api.PingDisco, 0); err != nil || r.Err == "" {
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if r, err := n.Ping(soon, ip("100.64.0.9"), api.PingDisco, 0); err != nil || r.Err == "" {
 		t.Errorf("nobody's address = %+v, %v", r, err)
 	}
 	if _, err := n.Ping(t.Context(), ip("100.64.0.2"), api.PingDisco, -1); err == nil {
 		t.Error("negative size was accepted")
+	}
+}
+
+// TestPingAwaitsPeer pings a peer that joins a moment later.
+func TestPingAwaitsPeer(t *testing.T) {
+	s := newServer(t)
+	join := make(chan struct{})
+	s.Stream = func(r *control.MapRequest, f *ctltest.Frames) {
+		f.Send(&control.MapResponse{Node: self(r.NodeKey)})
+		select {
+		case <-join:
+			f.Send(&control.MapResponse{PeersChanged: []*control.Node{peer(2)}})
+		case <-f.Done():
+		}
+		f.Hold()
+	}
+	n := newTestNode(t, "")
+	n.up(s.URL())
+	ip := netip.MustParseAddr("100.64.0.2")
+	soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if r, err := n.Ping(soon, ip, api.PingDisco, 0); err != nil || r.Err != "no peer has the address 100.64.0.2" {
+		t.Fatalf("before it joined: %+v, %v", r, err)
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		r, err := n.Ping(t.Context(), ip, api.PingDisco, 0)
+		if err == nil && r.Err != "" {
+			err = errors.New(r.Err)
+		}
+		return err
+	})
+	close(join)
+	if err := g.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

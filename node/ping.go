@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/ginnel/ginnel/node/local/api"
+	"github.com/ginnel/ginnel/wire/control"
 )
 
 // maxPingSize is the largest disco ping, in bytes.
@@ -25,16 +27,16 @@ func (n *Node) Ping(ctx context.Context, ip netip.Addr, kind api.PingType, size 
 		return out, nil
 	case slices.Contains(ownIPs(v.Map.Self), ip):
 		out.IsLocalIP, out.NodeIP, out.NodeName = true, ip.String(), v.Map.Self.DisplayName(v.Map.Self.MagicDNSSuffix())
-		out.Err = fmt.Sprintf("%s is local Tailscale IP", ip)
-		return out, nil
-	}
-	peer := v.Map.PeerForIP(ip)
-	if peer == nil {
-		out.Err = fmt.Sprintf("no peer has the address %s", ip)
+		out.Err = fmt.Sprintf("%s is local Ginnel IP", ip)
 		return out, nil
 	}
 	if kind == api.PingPeerAPI {
 		out.Err = "this node has no peer API yet"
+		return out, nil
+	}
+	peer := n.awaitPeer(ctx, ip)
+	if peer == nil {
+		out.Err = fmt.Sprintf("no peer has the address %s", ip)
 		return out, nil
 	}
 	result, err := n.plane.Ping(ctx, peer, ip, kind, size)
@@ -51,4 +53,34 @@ func (n *Node) Ping(ctx context.Context, ip netip.Addr, kind api.PingType, size 
 		result.NodeIP = ips[0].String()
 	}
 	return &result, nil
+}
+
+// patienceForPeer is how long a ping waits for the peer, or for a way to it, to appear:
+// the server may just be about to tell of a new peer or where it is, or the network may
+// be changing. It is less than the command line waits, which thus hears the reason.
+const patienceForPeer = 4 * time.Second
+
+// peerPoll is the time between two looks for it.
+const peerPoll = 50 * time.Millisecond
+
+// awaitPeer returns the peer for ip, waiting a while for one that has just joined. Nil
+// means that there is none.
+func (n *Node) awaitPeer(ctx context.Context, ip netip.Addr) *control.Node {
+	for begin := time.Now(); ; {
+		if m := n.view.Load().Map; m != nil {
+			if peer := m.PeerForIP(ip); peer != nil {
+				return peer
+			}
+		}
+		if time.Since(begin) > patienceForPeer {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.ctx.Done():
+			return nil
+		case <-time.After(peerPoll):
+		}
+	}
 }

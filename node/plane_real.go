@@ -182,7 +182,9 @@ func (p *realPlane) Apply(c planeConfig) error {
 	return err
 }
 
-// applyAll brings all parts to the wanted state, whatever they are told to be in.
+// applyAll brings all parts to the wanted state, whatever they are told to be in. The
+// order is the way of an answer, from its end: a new peer's first packet may have
+// waited for Apply of the paths, and what the system answers must find its route.
 func (p *realPlane) applyAll(c planeConfig) error {
 	var errs []error
 	note := func(what string, err error) {
@@ -195,14 +197,14 @@ func (p *realPlane) applyAll(c planeConfig) error {
 		p.log.Warn("some rules of the packet filter cannot be used", "err", err)
 	}
 	p.filter.Set(program)
-	note("paths", p.engine.Apply(p.paths))
-	note("tunnel", p.tunnel.Apply(tunnelConfig(c)))
 	if p.user != nil {
 		note("userspace addresses", p.user.SetAddrs(ownAddrs(c.Map)))
 	}
 	if p.router != nil {
 		note("routes", p.router.Apply(routeConfig(c, p.dev.Name())))
 	}
+	note("tunnel", p.tunnel.Apply(tunnelConfig(c)))
+	note("paths", p.engine.Apply(p.paths))
 	return errors.Join(errs...)
 }
 
@@ -363,24 +365,19 @@ func (p *realPlane) Ping(ctx context.Context, peer *control.Node, ip netip.Addr,
 	return api.PingResult{LatencySeconds: r.Latency.Seconds(), PeerAPIPort: r.PeerAPIPort}, nil
 }
 
-// patienceForPath is how long a ping waits for a way to the peer to appear: the
-// server may not yet have said where a new peer is, or the network may just be
-// changing.
-const patienceForPath = 3 * time.Second
-
 // pingPath pings a peer over its path.
 func (p *realPlane) pingPath(ctx context.Context, peer key.NodePublic, size int) (path.PingResult, error) {
 	begin := time.Now()
 	for {
 		r, err := p.engine.Ping(ctx, peer, size)
 		noWay := errors.Is(err, path.ErrNoPath) || errors.Is(err, path.ErrNoDisco) || errors.Is(err, path.ErrUnknownPeer)
-		if !noWay || time.Since(begin) > patienceForPath {
+		if !noWay || time.Since(begin) > patienceForPeer {
 			return r, err
 		}
 		select {
 		case <-ctx.Done():
 			return r, err
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(peerPoll):
 		}
 	}
 }

@@ -41,6 +41,8 @@ type fakeDaemon struct {
 	refusal  string // of edits and checks
 	// onStart, onLogin and onEdit are what starting, logging in and an edit lead to.
 	onStart, onLogin, onEdit func()
+	// onPause is what happens while a command pauses.
+	onPause func()
 }
 
 // newFake serves a daemon that is logged out.
@@ -238,6 +240,11 @@ func (d *fakeDaemon) ginnelIn(o runOptions, args ...string) outcome {
 		getenv: func(name string) string { return o.env[name] }, connect: connectOnce,
 		pause: func(_ context.Context, t time.Duration) error {
 			result.pauses = append(result.pauses, t)
+			if d.onPause != nil {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				d.onPause()
+			}
 			return nil
 		}}
 	result.code = a.run(ctx, append([]string{"--socket", d.socket}, args...))

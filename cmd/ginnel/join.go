@@ -46,8 +46,8 @@ func (a *app) join(ctx context.Context, j *joinFlags, p *plan) error {
 	err := w.run(ctx)
 	if err != nil && context.Cause(ctx) == errUpTimeout {
 		err = errUpTimeout
-		if w.trouble != "" && j.json { // otherwise the user has read it
-			err = fmt.Errorf("%w; %s", err, w.trouble)
+		if w.trouble != "" {
+			err = fmt.Errorf("%w; the last known reason: %s", err, w.trouble)
 		}
 	}
 	if err != nil {

@@ -40,7 +40,8 @@ func (a *app) pingCommand() *ffcli.Command {
 		Name: "ping", ShortUsage: "ginnel ping [flags] <hostname or IP>", ShortHelp: "Ping a peer and see how it is reached", FlagSet: fs,
 		LongHelp: `Pings a peer below IP, at the level at which nodes find their paths, and shows
 which path each answer took. By default it stops when the path is direct, and
-after 10 pings; the exit code is 1 when no answer came or no direct path was found.`,
+after 10 pings; the exit code is 1 when no answer came or no direct path was found.
+A peer that is not known yet may just have joined: ping waits --timeout for it.`,
 		Exec: func(ctx context.Context, args []string) error { return a.ping(ctx, f, args) },
 	}
 }
@@ -73,11 +74,7 @@ func (a *app) ping(ctx context.Context, f pingFlags, args []string) error {
 	if len(args) != 1 || args[0] == "" {
 		return errOneArg("ping", "hostname or IP")
 	}
-	st, err := a.runningStatus(ctx)
-	if err != nil {
-		return err
-	}
-	peer, isSelf, err := findPeer(st, args[0])
+	peer, isSelf, err := a.awaitPeer(ctx, args[0], f.timeout)
 	if err != nil {
 		return err
 	}
@@ -92,6 +89,27 @@ func (a *app) ping(ctx context.Context, f pingFlags, args []string) error {
 		a.print("lookup %q => %q\n", args[0], ip)
 	}
 	return a.pingLoop(ctx, f, kind, ip)
+}
+
+// lookAgain is the time between two looks for a peer that is not there yet.
+const lookAgain = 200 * time.Millisecond
+
+// awaitPeer finds a node as findPeer does. One that is not there is looked for until the
+// first ping to it would have timed out: it may just have joined.
+func (a *app) awaitPeer(ctx context.Context, text string, patience time.Duration) (p *api.PeerStatus, isSelf bool, err error) {
+	for ; ; patience -= lookAgain {
+		st, err := a.runningStatus(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		p, isSelf, err := findPeer(st, text)
+		if err == nil || patience < lookAgain {
+			return p, isSelf, err
+		}
+		if err := a.rest(ctx, lookAgain); err != nil {
+			return nil, false, err
+		}
+	}
 }
 
 // pingAddr returns the address to ping: the one asked for, or the first.

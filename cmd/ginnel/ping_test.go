@@ -35,8 +35,8 @@ func TestPing(t *testing.T) {
 		{"apple", []api.PingResult{{Err: "no peer has it"}}, 1, "", "no peer has it\n", 0},
 		{"apple", []api.PingResult{{IsLocalIP: true, Err: "is local"}}, 0, "is local\n", "", 0},
 		{"fig", nil, 0, "100.64.0.1 is local Ginnel IP\n", "", 0},
-		{"aple", nil, 1, "", "no node in the network is called \"aple\"\nDid you mean \"apple\"?\n", 0},
-		{"100.64.0.77", nil, 1, "", "no node in the network has the IP 100.64.0.77\n", 0},
+		{"aple", nil, 1, "", "no node in the network is called \"aple\"\nDid you mean \"apple\"?\n", 25},
+		{"--timeout 1s 100.64.0.77", nil, 1, "", "no node in the network has the IP 100.64.0.77\n", 5},
 		{"", nil, 1, "", "usage: ginnel ping [flags] <hostname or IP>\n", 0},
 		{"--icmp --tsmp apple", nil, 1, "", "--icmp and --tsmp cannot be used together\n", 0},
 		{"--icmp --size 10 apple", nil, 1, "", "--size is for disco pings only\n", 0},
@@ -61,6 +61,20 @@ func TestPingAsksFor(t *testing.T) {
 	for _, call := range []string{"POST ping?ip=100.64.0.2&type=disco", "POST ping?ip=100.64.0.2&size=1000&type=disco", "POST ping?ip=fd7a%3A115c%3Aa1e0%3A%3A2&type=TSMP"} {
 		if !d.called(call) {
 			t.Errorf("no %q among %q", call, d.calls)
+		}
+	}
+}
+
+// TestPingAwaitsPeer has the peer join when it is already being looked for.
+func TestPingAwaitsPeer(t *testing.T) {
+	for _, name := range []string{"apple", "100.64.0.2"} {
+		d := newFake(t).running()
+		d.pings = []api.PingResult{{NodeIP: "100.64.0.2", NodeName: "apple", Endpoint: "192.0.2.1:1"}}
+		apple := d.status.Peer[nodeKey(2)]
+		delete(d.status.Peer, nodeKey(2))
+		d.onPause = func() { d.status.Peer[nodeKey(2)] = apple }
+		if got := d.ginnel("ping", name); got.code != 0 || !strings.HasPrefix(got.out, "pong from apple") || len(got.pauses) != 1 {
+			t.Errorf("ping %s: %+v", name, got)
 		}
 	}
 }

@@ -133,7 +133,7 @@ func TestUpTellsTrouble(t *testing.T) {
 		d.tell(warning(api.WarnLoginState, lastLoginError+text))
 	}
 	got := d.ginnel("up", "--login-server", server, "--auth-key=x", "--timeout=200ms")
-	if got.code != 1 || got.err != "# Still trying: "+text+"\n"+errUpTimeout.Error()+"\n" {
+	if got.code != 1 || got.err != "# Still trying: "+text+"\n"+errUpTimeout.Error()+"; the last known reason: "+text+"\n" {
 		t.Errorf("got %+v", got)
 	}
 	if got := d.ginnel("up", "--json", "--login-server", server, "--auth-key=x", "--timeout=200ms"); got.code != 1 ||

@@ -26,6 +26,9 @@ func serve(ctx context.Context, o *options, getenv func(string) string, stderr i
 		return err
 	}
 	defer closeLog()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer boundStop(ctx, stopLimit, logger, os.Exit)()
 	if err := prepareDirs(o); err != nil {
 		return err
 	}
@@ -44,6 +47,7 @@ func serve(ctx context.Context, o *options, getenv func(string) string, stderr i
 	}
 	logger.Info("started", "version", version.Long(), "socket", o.socket, "state", o.statePath, "tun", o.tun)
 	err = serveNode(ctx, o, n, listener, logger, newNotifier(getenv))
+	stop() // if it was not that
 	logger.Info("stopping")
 	return errors.Join(err, n.Close())
 }

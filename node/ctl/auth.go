@@ -41,6 +41,7 @@ type login struct {
 	begun    key.NodePrivate // Identity.NextNodeKey until it was tried
 	followup string          // URL that is waited on, or ""
 	renewed  bool            // the server has already asked for a new key once
+	troubled bool            // the latest step failed
 }
 
 // run tries until the login is done or ctx ends.
@@ -63,6 +64,7 @@ func (l *login) run(ctx context.Context) (*LoggedIn, error) {
 				return nil, err
 			}
 			l.client.emit(LoginFailed{Err: err})
+			l.troubled = true
 			wait = pause.next()
 			var limited *RateLimitedError
 			if errors.As(err, &limited) {
@@ -90,6 +92,14 @@ func (l *login) step(ctx context.Context) (*LoggedIn, error) {
 		if l.tried.IsZero() || l.options.FreshKey {
 			l.tried = l.newKey()
 		}
+	}
+	if waiting && l.troubled {
+		// The answer may take days: a connection shows that the trouble is over.
+		if _, err := l.client.transport.get(ctx); err != nil {
+			return nil, err
+		}
+		l.troubled = false
+		l.client.emit(LoginWaiting{})
 	}
 	resp, err := l.client.transport.register(ctx, l.request())
 	if err != nil {

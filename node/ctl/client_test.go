@@ -75,6 +75,8 @@ func TestInteractiveLoginFollowsUp(t *testing.T) {
 	if u := want[LoginURL](events); u.URL != "http://x.example/a" {
 		t.Errorf("url = %q", u.URL)
 	}
+	want[LoginFailed](events)
+	want[LoginWaiting](events) // the trouble with the follow-up is over
 	if u := want[LoginURL](events); u.URL != "http://x.example/b" {
 		t.Errorf("second url = %q", u.URL)
 	}
@@ -408,19 +410,27 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 	defer secure.Close()
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "77")
+		http.Error(w, "busy", http.StatusTooManyRequests)
+	}))
+	defer busy.Close()
 	for name, c := range map[string]struct{ url, want string }{
 		"nobody listens":     {closed.URL, "cannot reach the coordination server"},
 		"a website":          {website.URL, "does not look like a coordination server"},
 		"a page":             {html.URL, "does not look like a coordination server"},
 		"unknown authority":  {secure.URL, "certificate"},
 		"https to http port": {strings.Replace(website.URL, "http:", "https:", 1), "did you mean http://"},
+		"http to https port": {strings.Replace(secure.URL, "https:", "http:", 1), "did you mean https://"},
 		"no such name":       {"http://no-such-host.invalid", "does not resolve"},
+		"a busy server":      {busy.URL, "trying again in 1m17s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, events := startClient(t, c.url)
 			client.Login(LoginOptions{AuthKey: "k"})
 			e := want[LoginFailed](events)
-			if e.Final || !strings.Contains(e.Err.Error(), c.want) || !strings.Contains(e.Err.Error(), client.ServerURL()) {
+			named := strings.Contains(e.Err.Error(), client.ServerURL()) || c.url == busy.URL
+			if e.Final || !strings.Contains(e.Err.Error(), c.want) || !named {
 				t.Errorf("err = %v, want %q", e.Err, c.want)
 			}
 		})

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -24,10 +25,13 @@ import (
 // Limits of connecting.
 const (
 	dialTimeout   = 10 * time.Second // whole way to a Noise connection
-	keyTimeout    = 15 * time.Second
+	keyTimeout    = 10 * time.Second
 	maxKeyAnswer  = 64 << 10
 	maxProxyReply = 16 << 10
 )
+
+// errNoAnswer is why a request for the server's key is given up.
+var errNoAnswer = fmt.Errorf("it accepted the connection but did not answer within %v", keyTimeout)
 
 // dialer makes Noise connections to one server.
 type dialer struct {
@@ -40,7 +44,7 @@ type dialer struct {
 
 // serverKey asks the server for its Noise key.
 func (d *dialer) serverKey(ctx context.Context) (key.MachinePublic, error) {
-	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, keyTimeout, errNoAnswer)
 	defer cancel()
 	target := d.server.base + "/key?v=" + strconv.Itoa(int(control.CurrentCapabilityVersion))
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
@@ -60,6 +64,9 @@ func (d *dialer) serverKey(ctx context.Context) (key.MachinePublic, error) {
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err // it repeats the URL
 		}
+		if errors.Is(context.Cause(ctx), errNoAnswer) {
+			err = errNoAnswer
+		}
 		return key.MachinePublic{}, classifyHTTP(d.server.base, err)
 	}
 	defer resp.Body.Close()
@@ -67,12 +74,18 @@ func (d *dialer) serverKey(ctx context.Context) (key.MachinePublic, error) {
 	if err != nil {
 		return key.MachinePublic{}, &UnreachableError{URL: d.server.base, Err: err}
 	}
+	if resp.StatusCode == http.StatusTooManyRequests {
+		return key.MachinePublic{}, &RateLimitedError{Wait: retryAfter(resp.Header, time.Now())}
+	}
 	return parseKeyAnswer(d.server.base, resp.StatusCode, body)
 }
 
 func parseKeyAnswer(base string, status int, body []byte) (key.MachinePublic, error) {
 	if status >= 500 {
 		return key.MachinePublic{}, &UnreachableError{URL: base, Err: &StatusError{Op: "key request", Code: status, Text: snippet(body)}}
+	}
+	if status == http.StatusBadRequest && bytes.Contains(body, []byte("HTTPS")) {
+		return key.MachinePublic{}, &NotServerError{URL: base, Detail: "the port speaks TLS: did you mean https:// instead of http://?"}
 	}
 	if status != http.StatusOK {
 		return key.MachinePublic{}, &NotServerError{URL: base, Detail: fmt.Sprintf("its /key answers with status %d", status)}
@@ -144,7 +157,13 @@ func (d *dialer) connect(ctx context.Context, server key.MachinePublic) (*noisec
 func (d *dialer) explain(errs []error) error {
 	var status *noiseconn.StatusError
 	for _, err := range errs {
-		if errors.As(err, &status) && status.Code < 500 {
+		if !errors.As(err, &status) {
+			continue
+		}
+		if status.Code == http.StatusTooManyRequests {
+			return &RateLimitedError{Wait: retryAfter(nil, time.Now())}
+		}
+		if status.Code < 500 {
 			return &NotServerError{URL: d.server.base, Detail: err.Error()}
 		}
 	}

@@ -51,16 +51,22 @@ type TLSError struct {
 func (e *TLSError) Error() string {
 	var invalid x509.CertificateInvalidError
 	var authority x509.UnknownAuthorityError
-	hint := "check the server's certificate"
+	what, hint := e.Err.Error(), "check the server's certificate"
 	switch {
-	case errors.As(e.Err, &invalid) && invalid.Reason == x509.Expired:
-		hint = fmt.Sprintf("check this machine's clock, which says %s, and the server's certificate", e.Now.UTC().Format(time.DateTime+" UTC"))
+	case errors.As(e.Err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		// Days, not seconds: the text is to be the same at each attempt.
+		day := func(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+		what = "its certificate expired on " + day(invalid.Cert.NotAfter)
+		if e.Now.Before(invalid.Cert.NotBefore) {
+			what = "its certificate is not valid before " + day(invalid.Cert.NotBefore)
+		}
+		hint = fmt.Sprintf("if %s, which this machine's clock says, is not today, set the clock; else renew the server's certificate", day(e.Now))
 	case errors.Is(e.Err, http.ErrSchemeMismatch):
 		hint = "the port does not speak TLS: did you mean http:// instead of https://?"
 	case errors.As(e.Err, &authority):
 		hint = "if it is signed by your own authority, add that to this machine's certificates"
 	}
-	return fmt.Sprintf("secure connection to the coordination server %s failed: %v; %s", e.URL, e.Err, hint)
+	return fmt.Sprintf("secure connection to the coordination server %s failed: %s; %s", e.URL, what, hint)
 }
 
 // Unwrap returns the cause.

@@ -38,6 +38,10 @@ type LoginFailed struct {
 	Final bool
 }
 
+// LoginWaiting says that the wait for the user at the LoginURL goes on after it was
+// interrupted.
+type LoginWaiting struct{}
+
 // MapUpdate carries the network map after a frame that changed something.
 type MapUpdate struct {
 	Map     *netmap.Map
@@ -57,6 +61,7 @@ type VersionNotice struct{ Version *control.ClientVersion }
 func (LoginURL) event()      {}
 func (LoggedIn) event()      {}
 func (LoginFailed) event()   {}
+func (LoginWaiting) event()  {}
 func (MapUpdate) event()     {}
 func (Online) event()        {}
 func (BrowseURL) event()     {}

@@ -36,7 +36,12 @@ func (c *Client) poll(ctx context.Context, nodeKey key.NodePublic) {
 		if errors.Is(err, ErrUnknownNode) {
 			c.do(func() { c.registerAgain() })
 		}
-		if !sleep(ctx, pause.next(), c.linkWake()) {
+		wait := pause.next()
+		var limited *RateLimitedError
+		if errors.As(err, &limited) {
+			wait = limited.Wait
+		}
+		if !sleep(ctx, wait, c.linkWake()) {
 			return
 		}
 	}
@@ -68,8 +73,11 @@ func (c *Client) stream(parent context.Context, nodeKey key.NodePublic) (full bo
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 		err := error(&StatusError{Op: "network map", Code: resp.StatusCode, Text: snippet(text)})
-		if resp.StatusCode == http.StatusNotFound {
+		switch resp.StatusCode {
+		case http.StatusNotFound:
 			err = fmt.Errorf("%w (%w)", ErrUnknownNode, err)
+		case http.StatusTooManyRequests:
+			err = &RateLimitedError{Wait: retryAfter(resp.Header, time.Now())}
 		}
 		return false, err
 	}

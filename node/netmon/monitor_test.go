@@ -232,3 +232,42 @@ func TestSleepIsNoticed(t *testing.T) {
 		}
 	})
 }
+
+// TestOwnTunnelIsNoNews has the node's own interface come up, get its addresses and go,
+// with notifications of each.
+func TestOwnTunnelIsNoNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		with := func(i *Interface) *State {
+			s := state("192.168.1.5/24")
+			delete(s.Interfaces, "tun0")
+			if i != nil {
+				s.Interfaces["tun0"] = *i
+			}
+			s.complete()
+			return s
+		}
+		f := &fakeSource{state: with(nil), events: make(chan error)}
+		changes, stop := start(t, f, nil)
+		defer stop()
+		for _, i := range []*Interface{
+			{Index: 3}, {Index: 3, Up: true, MTU: 1280},
+			{Index: 3, Up: true, MTU: 1280, Addrs: pfx("100.64.0.9/32", "fd7a:115c:a1e0::9/128", "fe80::9/64")}, nil,
+		} {
+			f.set(with(i))
+			looks := f.lookCount()
+			time.Sleep(2 * quiet)
+			f.events <- nil
+			synctest.Wait()
+			if f.lookCount() != looks+1 || len(changes) != 0 {
+				t.Fatalf("tunnel %+v: %d looks, %d changes, want 1 and none", i, f.lookCount()-looks, len(changes))
+			}
+		}
+		f.set(state("192.168.1.6/24")) // what others do is news as before
+		time.Sleep(2 * quiet)
+		f.events <- nil
+		synctest.Wait()
+		if len(changes) != 1 {
+			t.Errorf("%d changes, want 1", len(changes))
+		}
+	})
+}

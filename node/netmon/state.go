@@ -84,13 +84,24 @@ func (s *State) complete() {
 	}
 }
 
-// Equal reports whether nothing differs.
+// Equal reports whether nothing differs that counts: the tunnel's own interface, which
+// comes up and gets its addresses by our doing, does not.
 func (s *State) Equal(o *State) bool {
 	return s.Tunnel == o.Tunnel && s.DefaultInterface == o.DefaultInterface && s.Gateway == o.Gateway &&
 		s.HaveV4 == o.HaveV4 && s.HaveV6 == o.HaveV6 &&
-		maps.EqualFunc(s.Interfaces, o.Interfaces, func(a, b Interface) bool {
+		maps.EqualFunc(s.withoutTunnel(), o.withoutTunnel(), func(a, b Interface) bool {
 			return a.Index == b.Index && a.Up == b.Up && a.Loopback == b.Loopback && a.MTU == b.MTU && slices.Equal(a.Addrs, b.Addrs)
 		})
+}
+
+// withoutTunnel returns the interfaces other than the tunnel's own.
+func (s *State) withoutTunnel() map[string]Interface {
+	if _, ok := s.Interfaces[s.Tunnel]; !ok {
+		return s.Interfaces
+	}
+	out := maps.Clone(s.Interfaces)
+	delete(out, s.Tunnel)
+	return out
 }
 
 // interfaces lists the machine's interfaces.

@@ -54,6 +54,9 @@ func (s *socket) open(ports ...uint16) error {
 		var pc net.PacketConn
 		if pc, err = s.listen(s.network, port); err == nil {
 			c := udpbatch.New(pc)
+			if s.stopped { // a reader may be just before its read
+				_ = c.SetReadDeadline(time.Unix(1, 0))
+			}
 			s.cur.Store(&openSocket{Conn: c, port: c.LocalAddr().Port()})
 			break
 		}

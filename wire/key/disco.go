@@ -6,8 +6,9 @@ import (
 	"golang.org/x/crypto/nacl/box"
 )
 
-// DiscoPrivate is the private half of a disco key: the identity of one
-// run of a node in path discovery. It has no text form and is never stored.
+// DiscoPrivate is the private half of a disco key: the identity of a node in path
+// discovery. It has no text form; a node that keeps it from run to run stores the raw
+// bytes, so that peers recognise it when the server is away.
 // The zero value means no key. It prints redacted and cannot be compared with ==.
 type DiscoPrivate struct{ secret32 }
 

@@ -203,9 +203,10 @@ func (m *Machine) round(now time.Time, call bool, acts []Action) []Action {
 }
 
 // Rebound says that our sockets or network changed: nothing known of any path holds.
+// Pings through the relay are still waited for.
 func (m *Machine) Rebound(now time.Time, acts []Action) []Action {
 	m.clearBest()
-	acts = m.dropPings(acts)
+	acts = m.dropDirectPings(acts)
 	for _, c := range m.candidates {
 		c.pinged, c.latency, c.ponged = time.Time{}, 0, time.Time{}
 	}

@@ -391,6 +391,32 @@ func TestUserPing(t *testing.T) {
 	}
 }
 
+// TestRelayPingSurvivesRebind has the sockets replaced while pings are in flight.
+func TestRelayPingSurvivesRebind(t *testing.T) {
+	d := drive(t, 900, addrA)
+	d.send()
+	d.acts = d.m.UserPing(d.now, 0, nil)
+	d.wantPings(netip.AddrPort{}, addrA)
+	relayed, direct := d.acts[0].TxID, d.acts[1].TxID
+	d.acts = d.m.Rebound(d.now, nil)
+	if d.count(ReportTimeout) != 1 || d.acts[0].TxID != direct {
+		t.Fatalf("after a rebind: %+v, want only the direct ping given up", d.acts)
+	}
+	acts := d.m.RelayPongReceived(d.now, relayed, 900, nil)
+	if len(acts) != 1 || acts[0].Kind != ReportPong || acts[0].Region != 900 {
+		t.Fatalf("the pong led to %+v", acts)
+	}
+	if d.sleep(PingTimeout); d.count(ReportTimeout) != 0 {
+		t.Fatalf("an answered ping timed out: %+v", d.acts)
+	}
+	// One that is not answered ends like all others.
+	d.acts = d.m.UserPing(d.now, 0, nil)
+	d.acts = d.m.Rebound(d.now, nil)
+	if d.sleep(PingTimeout); d.count(ReportTimeout) != 1 || d.m.userPings != 0 {
+		t.Fatalf("%d timeouts, %d pings of the user left", d.count(ReportTimeout), d.m.userPings)
+	}
+}
+
 // TestRelayPongIsNoPath has pongs that come by another way than their ping.
 func TestRelayPongIsNoPath(t *testing.T) {
 	d := drive(t, 900, addrA)

@@ -82,6 +82,22 @@ func (m *Machine) dropPings(acts []Action) []Action {
 	return acts
 }
 
+// dropDirectPings forgets the pings in flight that went straight to the peer. Those
+// through the relay do not depend on our sockets.
+func (m *Machine) dropDirectPings(acts []Action) []Action {
+	m.pings = slices.DeleteFunc(m.pings, func(p sentPing) bool {
+		if !p.addr.IsValid() {
+			return false
+		}
+		if p.purpose == user {
+			m.userPings--
+			acts = append(acts, Action{Kind: ReportTimeout, TxID: p.txID})
+		}
+		return true
+	})
+	return acts
+}
+
 // takePing removes and returns the ping with the given transaction ID.
 func (m *Machine) takePing(txID disco.TxID) (sentPing, bool) {
 	i := slices.IndexFunc(m.pings, func(p sentPing) bool { return p.txID == txID })
