@@ -56,6 +56,12 @@ lint: ## formatting, vet, and the house rules of docs/architecture.md
 bench: build ## figures of tunnel, relay and control; the tunnel's needs root
 	$(BIN)/ginnel-bench all
 
+.PHONY: bench-official
+bench-official: build ## bench, with the official programs in the same run
+	mkdir -p $(BIN)/official
+	cd interop && CGO_ENABLED=0 $(GO) build -o ../$(BIN)/official/ tailscale.com/cmd/tailscaled tailscale.com/cmd/tailscale tailscale.com/cmd/derper
+	$(BIN)/ginnel-bench all --official $(BIN)/official
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME
 	@set -e; for pkg in $$($(GO) list ./...); do \

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ginnel/ginnel/e2e/lab"
 	"github.com/ginnel/ginnel/node/local/api"
+	"github.com/ginnel/ginnel/wire/control"
 )
 
 // A node is a running ginneld with a TUN device.
@@ -144,15 +145,30 @@ func (n *node) peer(other *node) (*api.PeerStatus, error) {
 	return nil, fmt.Errorf("%s does not know %s", n.host.Name, other.host.Name)
 }
 
-// waitKnowsRelay waits until the node was told where the other can be reached.
-func (n *node) waitKnowsRelay(other *node) {
+// waitRemembers waits until the node has on disk where the other can be reached
+// without a relay, as it will need after a power cut.
+func (n *node) waitRemembers(other *node) {
 	n.t.Helper()
-	lab.Eventually(n.t, patience, fmt.Sprintf("%s knows the relay of %s", n.host.Name, other.host.Name), func() error {
-		p, err := n.peer(other)
-		if err == nil && p.Relay == "" {
-			err = fmt.Errorf("no relay known")
+	name := strings.TrimSuffix(other.status().Self.DNSName, ".")
+	lab.Eventually(n.t, patience, fmt.Sprintf("%s remembers %s", n.host.Name, other.host.Name), func() error {
+		files, _ := filepath.Glob(filepath.Join(n.dir, "profile-data", "*", "netmap.json"))
+		if len(files) != 1 {
+			return fmt.Errorf("%d maps on disk", len(files))
 		}
-		return err
+		data, err := os.ReadFile(files[0])
+		if err != nil {
+			return err
+		}
+		var stored struct{ Map control.MapResponse }
+		if err := json.Unmarshal(data, &stored); err != nil {
+			return err
+		}
+		for _, p := range stored.Map.Peers {
+			if strings.TrimSuffix(p.Name, ".") == name && !p.DiscoKey.IsZero() && len(p.Endpoints) > 0 {
+				return nil
+			}
+		}
+		return fmt.Errorf("not with its disco key and endpoints")
 	})
 }
 

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -74,15 +75,17 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// TestFirstPacket sends exactly one packet to a peer that was never spoken to
-// and expects the answer: nothing may be lost while a path is being found.
+// TestFirstPacket has fresh nodes send exactly one packet each to a peer, the moment
+// they are up, and expects the answer: nothing may be lost while a path is being
+// found, or while the peer hears of the new node.
 func TestFirstPacket(t *testing.T) {
 	n := newLAN(t)
-	a, b := n.pair(t)
-	a.waitKnowsRelay(b)
-	b.waitKnowsRelay(a)
-	if err := a.host.Ping(b.ip4); err != nil {
-		t.Error(err)
+	a := join(t, n.lab, n.server, n.host("a", "11"), n.key)
+	for i := range 5 {
+		fresh := join(t, n.lab, n.server, n.host(fmt.Sprintf("fresh%d", i), fmt.Sprint(20+i)), n.key)
+		if err := fresh.host.Ping(a.ip4); err != nil {
+			t.Errorf("node %d: %v", i, err)
+		}
 	}
 }
 

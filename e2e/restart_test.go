@@ -91,15 +91,17 @@ func TestNodeKilledAndRestarted(t *testing.T) {
 	}
 }
 
-// TestRestartWhileServerIsAway restarts both nodes, as a reboot does, with the
+// TestRestartWhileServerIsAway kills both nodes, as a power cut does, with the
 // server and so the only relay dead: they come up from what they stored.
 func TestRestartWhileServerIsAway(t *testing.T) {
 	n := newLAN(t)
 	a, b := n.pair(t)
 	a.waitReach(b)
+	a.waitRemembers(b)
+	b.waitRemembers(a)
 	n.server.proc.Kill()
 	for _, nd := range []*node{a, b} {
-		nd.proc.Stop()
+		nd.proc.Kill()
 	}
 	for _, nd := range []*node{a, b} {
 		nd.start()
