@@ -131,10 +131,13 @@ func (f *fleet) measureJoins(ctx context.Context, target *process, res *controlR
 			}
 			f.nodes[i] = n
 			go f.listen(ctx, i)
-			return nil
+			return n.introduce(joinCtx, i)
 		})
 	}
 	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := f.awaitSeen(ctx); err != nil {
 		return err
 	}
 	res.JoinSeconds = time.Since(start).Seconds()
@@ -180,6 +183,50 @@ func (n *simNode) join(ctx, streamCtx context.Context, authKey string) error {
 	}
 	n.stream = stream
 	return nil
+}
+
+// introduce tells the server what any node tells when it has joined: where it is. Peers
+// hear of a node with that.
+func (n *simNode) introduce(ctx context.Context, i int) error {
+	return n.client.Update(ctx, func(req *control.MapRequest) {
+		h := *n.client.Hostinfo
+		h.NetInfo = &control.NetInfo{PreferredDERP: 1, WorkingUDP: control.True}
+		req.Hostinfo = &h
+		req.Endpoints = []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 41641)}
+	})
+}
+
+// awaitSeen waits until the first node's map has all others: the figures are of a
+// network in which everybody sees everybody.
+func (f *fleet) awaitSeen(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, f.c.joinTimeout)
+	defer cancel()
+	for {
+		m, err := f.nodes[0].read(ctx)
+		if err != nil {
+			return fmt.Errorf("map of the first node: %w", err)
+		}
+		if len(m.Peers) >= len(f.nodes)-1 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the first node sees %d of %d others: %w", len(m.Peers), len(f.nodes)-1, context.Cause(ctx))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// read fetches the node's whole map without disturbing its stream.
+func (n *simNode) read(ctx context.Context) (*control.MapResponse, error) {
+	req := n.client.MapRequest()
+	req.ReadOnly = true
+	s, err := n.client.Map(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.Next()
 }
 
 // listen reads the stream of a node and notes the changes that it is told of.
