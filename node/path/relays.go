@@ -96,13 +96,6 @@ func (r *relays) configure(priv key.NodePrivate, m *control.DERPMap) {
 	}
 }
 
-// has reports whether a region is known.
-func (r *relays) has(region int) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.regions[region] != nil
-}
-
 // setHome makes a region the home, connects to it and tells all relays.
 func (r *relays) setHome(region int) {
 	r.mu.Lock()

@@ -106,13 +106,6 @@ func (r *fakeRelay) greet() {
 	r.send(relay.AppendServerKey(b, r.priv.Public()))
 }
 
-// admit reads the introduction and answers it.
-func (r *fakeRelay) admit(info relay.ServerInfo) {
-	r.t.Helper()
-	r.readInfo()
-	r.sendInfo(info)
-}
-
 func (r *fakeRelay) readInfo() {
 	r.t.Helper()
 	typ, payload := r.next()

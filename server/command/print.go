@@ -194,7 +194,7 @@ func printAuthKeys(w io.Writer, keys []admin.AuthKey, now time.Time) {
 // publicKey is a key in full, of which people need the beginning alone.
 var publicKey = regexp.MustCompile(`\b([a-z]+key:[0-9a-f]{8})[0-9a-f]{56}\b`)
 
-// detail is the detail of an audit record for people.
+// detail is the detail of an audit record for people, without what is not there.
 func detail(text string) string {
 	var members map[string]any
 	if json.Unmarshal([]byte(text), &members) != nil {
@@ -202,6 +202,9 @@ func detail(text string) string {
 	}
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if members[name] == nil {
+			continue
+		}
 		value := fmt.Sprint(members[name])
 		if value == "" || strings.ContainsAny(value, " =\"") {
 			value = strconv.Quote(value)

@@ -150,18 +150,15 @@ func (f *fixture) wantRefusal(p RegisterParams, want error) {
 // changes collects what is published.
 type changes struct {
 	mu   sync.Mutex
-	cond *sync.Cond
 	list []Change
 }
 
 func (f *fixture) watch() *changes {
 	c := &changes{}
-	c.cond = sync.NewCond(&c.mu)
 	_, cancel := f.Subscribe(func(cs ChangeSet) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.list = append(c.list, cs.Changes...)
-		c.cond.Broadcast()
 	})
 	f.t.Cleanup(cancel)
 	return c
@@ -174,20 +171,6 @@ func (c *changes) take() []Change {
 	out := c.list
 	c.list = nil
 	return out
-}
-
-// await waits for a change of that kind.
-func (c *changes) await(kind ChangeKind) Change {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for {
-		for _, ch := range c.list {
-			if ch.Kind == kind {
-				return ch
-			}
-		}
-		c.cond.Wait()
-	}
 }
 
 func describe(list []Change) (out []string) {
