@@ -2,6 +2,7 @@ package packet
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 )
 
@@ -24,6 +25,7 @@ const (
 	RejectShieldsUp    RejectReason = 'S' // the user takes no connections
 	RejectForwarding   RejectReason = 'F' // a subnet router cannot forward
 	RejectHostFirewall RejectReason = 'W' // a firewall of the host is in the way
+	RejectTransitIP    RejectReason = 'T' // an app connector knows no destination behind the address
 )
 
 // String returns a short text for logs.
@@ -37,8 +39,10 @@ func (r RejectReason) String() string {
 		return "ip-forwarding-unavailable"
 	case RejectHostFirewall:
 		return "host-firewall"
+	case RejectTransitIP:
+		return "app-connector-transit-ip-unknown"
 	}
-	return "unknown"
+	return fmt.Sprintf("reason 0x%02x", byte(r))
 }
 
 // Reject tells a node that a connection it opened was refused. Unlike a TCP

@@ -67,3 +67,17 @@ type C2NWakeOnLANResponse struct {
 type C2NComponentLoggingResponse struct {
 	Error string `json:",omitempty"`
 }
+
+// C2NDebugNetmapRequest asks for the network map in force: /debug/netmap.
+type C2NDebugNetmapRequest struct {
+	// Candidate is a full frame to make another map of, or nil.
+	Candidate *MapResponse `json:"candidate,omitempty"`
+	// OmitFields are members to leave out of the answer.
+	OmitFields []string `json:"omitFields,omitzero"`
+}
+
+// C2NDebugNetmapResponse holds network maps in a form of the node's own.
+type C2NDebugNetmapResponse struct {
+	Current   RawMessage `json:"current"`
+	Candidate RawMessage `json:"candidate,omitempty"`
+}

@@ -30,38 +30,42 @@ func checkStable[T any](t *testing.T, data []byte) {
 	}
 }
 
-// addFull adds an empty value, a zero one and one with every field set.
-func addFull[T any](f *testing.F) {
-	var zero, full T
+// addSeeds adds an empty value, a zero one, and one for each field with everything
+// in that set. Small seeds matter: a fuzzer that finds something new in a long one
+// spends its time on shortening that.
+func addSeeds[T any](f *testing.F) {
+	var zero T
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`null`))
-	z, err := json.Marshal(zero)
-	if err != nil {
-		f.Fatal(err)
+	add := func(v T) {
+		b, err := json.Marshal(v)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
 	}
-	f.Add(z)
-	fill(new(testing.T), reflect.ValueOf(&full).Elem())
-	b, err := json.Marshal(full)
-	if err != nil {
-		f.Fatal(err)
+	add(zero)
+	for i := range reflect.TypeFor[T]().NumField() {
+		var v T
+		fill(new(testing.T), reflect.ValueOf(&v).Elem().Field(i))
+		add(v)
 	}
-	f.Add(b)
 }
 
 func FuzzRegisterRequest(f *testing.F) {
-	addFull[RegisterRequest](f)
+	addSeeds[RegisterRequest](f)
 	f.Add([]byte(`{"SignatureType":"signature-unknown(3)","Timestamp":"2024-02-30T00:00:00+23:59"}`))
 	f.Fuzz(func(t *testing.T, data []byte) { checkStable[RegisterRequest](t, data) })
 }
 
 func FuzzMapRequest(f *testing.F) {
-	addFull[MapRequest](f)
+	addSeeds[MapRequest](f)
 	f.Add([]byte(`{"HardwareAttestationKey":"","Endpoints":["[fe80::1%eth0]:5",""]}`))
 	f.Fuzz(func(t *testing.T, data []byte) { checkStable[MapRequest](t, data) })
 }
 
 func FuzzMapResponse(f *testing.F) {
-	addFull[MapResponse](f)
+	addSeeds[MapResponse](f)
 	f.Add([]byte(`{"Peers":[null],"DERPMap":{"Regions":{"1":null}},"Node":{"CapMap":{"a":null,"b":[],"c":[null]}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		checkStable[MapResponse](t, data)
@@ -112,6 +116,35 @@ func FuzzNames(f *testing.F) {
 			t.Errorf("%q became %q and then %q", name, label, again)
 		}
 		ValidTag(name)
+	})
+}
+
+// FuzzRegisterResponse and the targets below it are what a node reads from a server.
+func FuzzRegisterResponse(f *testing.F) {
+	addSeeds[RegisterResponse](f)
+	f.Fuzz(func(t *testing.T, data []byte) { checkStable[RegisterResponse](t, data) })
+}
+
+func FuzzKeyResponse(f *testing.F) {
+	addSeeds[KeyResponse](f)
+	f.Fuzz(func(t *testing.T, data []byte) { checkStable[KeyResponse](t, data) })
+}
+
+// FuzzSmallRequests reads any bytes as each of the smaller requests a node makes.
+func FuzzSmallRequests(f *testing.F) {
+	addSeeds[SetDNSRequest](f)
+	f.Add([]byte(`{"Update":{"a":"text","b":1.5,"c":true,"d":null}}`))
+	addSeeds[AuditLogRequest](f)
+	addSeeds[SSHEventNotifyRequest](f)
+	addSeeds[TKASyncOfferRequest](f)
+	addSeeds[RelayVerifyRequest](f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		checkStable[SetDNSRequest](t, data)
+		checkStable[SetDeviceAttributesRequest](t, data)
+		checkStable[AuditLogRequest](t, data)
+		checkStable[SSHEventNotifyRequest](t, data)
+		checkStable[TKASyncOfferRequest](t, data)
+		checkStable[RelayVerifyRequest](t, data)
 	})
 }
 

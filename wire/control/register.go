@@ -2,6 +2,8 @@ package control
 
 import (
 	"fmt"
+	"io"
+	"log/slog"
 	"time"
 
 	"github.com/ginnel/ginnel/wire/key"
@@ -40,6 +42,22 @@ type RegisterRequest struct {
 	Tailnet string `json:",omitempty"`
 }
 
+// LogValue returns what tells one request from another, without the secrets that
+// its JSON holds.
+func (r RegisterRequest) LogValue() slog.Value {
+	auth := "no auth"
+	if r.Auth != nil {
+		auth = r.Auth.String()
+	}
+	return slog.GroupValue(
+		slog.Int("version", int(r.Version)),
+		slog.String("nodeKey", r.NodeKey.ShortString()),
+		slog.String("oldNodeKey", r.OldNodeKey.ShortString()),
+		slog.String("auth", auth),
+		slog.Bool("followup", r.Followup != ""),
+	)
+}
+
 // RegisterAuth is the means of signing in without a browser. At most one member
 // is set.
 type RegisterAuth struct {
@@ -53,13 +71,16 @@ func (a RegisterAuth) String() string {
 	case a.AuthKey != "":
 		return "auth key (redacted)"
 	case a.Oauth2Token != nil:
-		return "oauth2 token (redacted)"
+		return redactedToken
 	}
 	return "no auth"
 }
 
-// GoString is the same as String.
-func (a RegisterAuth) GoString() string { return a.String() }
+// Format writes the same as String, whatever the verb.
+func (a RegisterAuth) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) }
+
+// LogValue is the same as String.
+func (a RegisterAuth) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // Oauth2Token is a token of an identity provider, sent by old Android nodes.
 type Oauth2Token struct {
@@ -68,6 +89,15 @@ type Oauth2Token struct {
 	RefreshToken string    `json:"refresh_token,omitempty"`
 	Expiry       time.Time `json:"expiry,omitzero"`
 }
+
+// Format writes a fixed word, whatever the verb, and never the token.
+func (Oauth2Token) Format(f fmt.State, _ rune) { io.WriteString(f, redactedToken) }
+
+// LogValue is a fixed word, never the token.
+func (Oauth2Token) LogValue() slog.Value { return slog.StringValue(redactedToken) }
+
+// redactedToken is what a token prints as.
+const redactedToken = "oauth2 token (redacted)"
 
 // RegisterResponse is the answer to a RegisterRequest (section 4.2). A node reads
 // Error, NodeKeySignature, NodeKeyExpired and AuthURL in that order; none of them

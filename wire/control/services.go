@@ -20,7 +20,8 @@ type ServiceDetails struct {
 	DisplayName string           `json:",omitempty"`
 	Addrs       []netip.Addr     `json:",omitempty"`
 	Ports       []ProtoPortRange `json:",omitempty"`
-	Actions     []ServiceAction  `json:",omitempty"`
+	// Actions and their Attributes are written when empty but not nil.
+	Actions []ServiceAction `json:",omitzero"`
 }
 
 // ServiceAction is a way to open a service, such as "http" or "ssh".
@@ -28,7 +29,7 @@ type ServiceAction struct {
 	Type        string
 	Port        uint16
 	DisplayName string                `json:",omitempty"`
-	Attributes  map[string]RawMessage `json:",omitempty"`
+	Attributes  map[string]RawMessage `json:",omitzero"`
 }
 
 // AppConnectorAttr is a value of AttrAppConnectors (section 6.12). It applies to a

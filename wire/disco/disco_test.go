@@ -235,6 +235,36 @@ func TestEnvelope(t *testing.T) {
 	}
 }
 
+// TestPacketSizes holds the sizes of section 3 of sealed packets, in bytes of UDP
+// payload.
+func TestPacketSizes(t *testing.T) {
+	alice, bob := key.NewDisco(), key.NewDisco()
+	shared := alice.Shared(bob.Public())
+	addrs := []netip.AddrPort{addr4, addr6, addr4}
+	n := len(addrs)
+	endpoint := RelayEndpoint{Addrs: addrs}
+	for name, c := range map[string]struct {
+		inner []byte
+		want  int
+	}{
+		"ping":              {(&Ping{Node: nodeKey}).Append(nil), 124},
+		"padded ping":       {(&Ping{Node: nodeKey, Padding: 1252 - PingLen}).Append(nil), 1252},
+		"pong":              {(&Pong{Src: addr6}).Append(nil), 110},
+		"call-me-maybe":     {(&CallMeMaybe{Endpoints: addrs}).Append(nil), 80 + 18*n},
+		"bind":              {(&Bind{}).Append(nil, TypeBind), 152},
+		"call-me-maybe-via": {(&CallMeMaybeVia{Endpoint: endpoint}).Append(nil), 204 + 18*n},
+		"allocate request":  {(&AllocateRequest{}).Append(nil), 148},
+		"allocate response": {(&AllocateResponse{Endpoint: endpoint}).Append(nil), 208 + 18*n},
+	} {
+		if got := len(AppendSeal(nil, alice.Public(), shared, Nonce{}, c.inner)); got != c.want {
+			t.Errorf("%s of %d bytes, want %d", name, got, c.want)
+		}
+	}
+	if GeneveLen != len(Geneve{}.Append(nil)) || GeneveLen != 8 {
+		t.Errorf("Geneve header of %d bytes, want 8", GeneveLen)
+	}
+}
+
 func TestGeneve(t *testing.T) {
 	for _, c := range []struct {
 		g   Geneve

@@ -3,10 +3,8 @@ package key
 import (
 	"bytes"
 	"encoding"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 )
@@ -179,50 +177,6 @@ func TestX25519Vectors(t *testing.T) {
 	}
 }
 
-func TestSecretsPrintRedacted(t *testing.T) {
-	disco := NewDisco()
-	secrets := map[string]struct {
-		key any
-		raw []byte
-	}{}
-	add := func(name string, key any, raw []byte) {
-		secrets[name] = struct {
-			key any
-			raw []byte
-		}{key, raw}
-	}
-	m, n, c, l, mesh := NewMachine(), NewNode(), NewChallenge(), NewLock(), NewMeshKey()
-	r32 := func(r [32]byte) []byte { return r[:] }
-	add("machine", m, r32(m.Raw32()))
-	add("node", n, r32(n.Raw32()))
-	add("disco", disco, r32(disco.Raw32()))
-	add("challenge", c, r32(c.Raw32()))
-	lraw := l.raw()
-	add("lock", l, lraw[:])
-	add("mesh", mesh, mesh.k.get()[:])
-	shared := disco.Shared(NewDisco().Public())
-	add("shared", shared, shared.k.get()[:])
-
-	for name, s := range secrets {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%X", "%s", "%d", "%q", "%08b"} {
-			if got := fmt.Sprintf(verb, s.key); got != redactedText {
-				t.Errorf("%s with %s prints %q", name, verb, got)
-			}
-			hidden := fmt.Sprintf(verb, struct{ inner any }{struct{ k any }{s.key}})
-			for _, leak := range []string{fmt.Sprint(s.raw[1:6]), hex.EncodeToString(s.raw[1:6]), fmt.Sprintf("%d", s.raw[1:6])} {
-				if strings.Contains(hidden, strings.Trim(leak, "[]")) {
-					t.Errorf("%s in an unexported field with %s leaks: %s", name, verb, hidden)
-				}
-			}
-		}
-		var buf bytes.Buffer
-		slog.New(slog.NewJSONHandler(&buf, nil)).Info("x", "key", s.key)
-		if !strings.Contains(buf.String(), `"key":"`+redactedText+`"`) {
-			t.Errorf("%s in slog: %s", name, buf.String())
-		}
-	}
-}
-
 func TestShortForms(t *testing.T) {
 	raw := seq()
 	if got := NodePublicFromRaw32(raw).ShortString(); got != "[AAECA]" {
@@ -355,8 +309,12 @@ func TestHardwareAttestation(t *testing.T) {
 	if k.String() != "hwattestpub:"+p256Generator || k.IsZero() {
 		t.Errorf("String() = %q", k.String())
 	}
-	if pub, err := k.ECDSA(); err != nil || pub.X.Sign() == 0 {
-		t.Errorf("ECDSA() = %v, %v", pub, err)
+	pub, err := k.ECDSA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if point, err := pub.Bytes(); err != nil || !bytes.Equal(point, k.AppendTo(nil)) {
+		t.Errorf("ECDSA() holds the point %x, %v", point, err)
 	}
 	if k, err = ParseHardwareAttestationPublic(""); err != nil || !k.IsZero() || k.String() != "" {
 		t.Errorf("empty text = %q, %v", k, err)
@@ -398,6 +356,11 @@ func FuzzPublicText(f *testing.F) {
 	f.Add("nodekey:" + zeroHex)
 	f.Add("discokey:" + strings.ToUpper(seqHex))
 	f.Add("tlpub:" + seqHex)
+	f.Add("chalpub:" + seqHex)
+	f.Add("privkey:" + seqHex)
+	f.Add("nlpriv:" + zeroHex + zeroHex)
+	f.Add(" " + seqHex + "\n")
+	f.Add("np" + seqHex[:32])
 	f.Add("hwattestpub:" + p256Generator)
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -414,7 +377,32 @@ func FuzzPublicText(f *testing.F) {
 		check(d.String(), err)
 		l, err := ParseLockPublic(text)
 		check(l.String(), err)
+		c, err := ParseChallengePublic(text)
+		check(c.String(), err)
 		h, err := ParseHardwareAttestationPublic(text)
 		check(h.String(), err)
+		u, err := ParseNodePublicUntyped(text)
+		check(u.UntypedHex(), err)
+		if mesh, err := ParseMeshKey(text); err == nil && !strings.EqualFold(mesh.SecretText(), strings.TrimSpace(text)) {
+			t.Errorf("mesh key %q read as another", text)
+		}
+		var private NodePrivate
+		if err := private.UnmarshalText([]byte(text)); err == nil {
+			again, _ := private.MarshalText()
+			check(string(again), nil)
+		} else if len(text) > 8 && strings.Contains(err.Error(), text) {
+			t.Errorf("the error quotes the text: %v", err)
+		}
+		var lock LockPrivate
+		if err := lock.UnmarshalText([]byte(text)); err == nil {
+			again, _ := lock.MarshalText()
+			check(string(again), nil)
+		}
+		var binary NodePublic
+		if binary.UnmarshalBinary([]byte(text)) == nil {
+			if again, _ := binary.MarshalBinary(); string(again) != text {
+				t.Errorf("%q read as %q", text, again)
+			}
+		}
 	})
 }

@@ -73,13 +73,6 @@ func (k *MachinePrivate) UnmarshalText(text []byte) error {
 // UntypedHex returns the 64 hex digits of the key without a prefix.
 func (k MachinePublic) UntypedHex() string { return k.untypedHex() }
 
-// ParseMachinePublicUntyped reads 64 hex digits without a prefix.
-func ParseMachinePublicUntyped(text string) (MachinePublic, error) {
-	var k MachinePublic
-	err := decodeHex(k.k[:], "machine public", "", []byte(text))
-	return k, err
-}
-
 // ECDH returns the raw X25519 secret shared with pub, for the Noise handshake. It
 // fails when k is zero or pub is a low-order point.
 func (k MachinePrivate) ECDH(pub MachinePublic) ([32]byte, error) { return k.ecdh(pub.public32) }

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/crypto/curve25519"
 	"golang.org/x/crypto/nacl/box"
-	"golang.org/x/crypto/salsa20/salsa"
 )
 
 // redactedText is what every secret prints as.
@@ -143,17 +142,26 @@ func (s secret32) ecdh(p public32) ([rawLen]byte, error) {
 	return out, nil
 }
 
-// boxKey returns the NaCl box key shared by s and p, or nil where ecdh fails.
+// boxKey returns the NaCl box key shared by s and p, or nil when s is zero or p
+// is a low-order point.
 func (s secret32) boxKey(p public32) *[rawLen]byte {
-	shared, err := s.ecdh(p)
-	if err != nil {
+	if s.IsZero() {
 		return nil
 	}
-	var nonce [16]byte
 	out := new([rawLen]byte)
-	salsa.HSalsa20(out, &nonce, &shared, &salsa.Sigma)
+	box.Precompute(out, &p.k, s.k.get())
+	if *out == lowOrderBoxKey {
+		return nil
+	}
 	return out
 }
+
+// lowOrderBoxKey is the box key of every low-order point, whatever the private
+// key: the X25519 result is zero there, and so no secret.
+var lowOrderBoxKey = func() (k [rawLen]byte) {
+	box.Precompute(&k, new([rawLen]byte), &[rawLen]byte{rawLen - 1: 64})
+	return k
+}()
 
 // nonceLen is the NaCl box nonce length in bytes.
 const nonceLen = 24

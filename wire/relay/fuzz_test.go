@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,4 +86,25 @@ func parseAndAppend(typ FrameType, p []byte, server key.NodePrivate) ([]byte, bo
 		return r.Append(nil), err == nil
 	}
 	return nil, false
+}
+
+// FuzzNames reads any text as a certificate's common name and as a pin: what is
+// taken is written again as the same, but for the case of digits.
+func FuzzNames(f *testing.F) {
+	f.Add(MetaCommonName(testKey(1)))
+	f.Add(FormatPin([32]byte{1}))
+	f.Add("sha256-raw:")
+	f.Add("relay.example")
+	f.Fuzz(func(t *testing.T, text string) {
+		if k, ok := ParseMetaCommonName(text); ok && !strings.EqualFold(MetaCommonName(k), text) {
+			t.Errorf("%q is taken for the key %v", text, k)
+		}
+		sum, isPin, err := ParsePin(text)
+		if isPin != strings.HasPrefix(text, PinPrefix) || !isPin && err != nil {
+			t.Errorf("%q: is a pin %v, error %v", text, isPin, err)
+		}
+		if isPin && err == nil && !strings.EqualFold(FormatPin(sum), text) {
+			t.Errorf("pin %q read as %x", text, sum)
+		}
+	})
 }

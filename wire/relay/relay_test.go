@@ -269,3 +269,32 @@ func BenchmarkSendPacket(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkRecvPacket(b *testing.B) {
+	k, data := testKey(1), make([]byte, 1300)
+	buf := make([]byte, 0, 4096)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		frame := AppendRecvPacket(buf, k, data)
+		if _, n, ok := ParseHeader(frame); !ok || n != uint32(len(frame)-HeaderLen) {
+			b.Fatal("header")
+		}
+		if _, _, err := ParseRecvPacket(frame[HeaderLen:]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkForwardPacket(b *testing.B) {
+	k, data := testKey(1), make([]byte, 1300)
+	buf := make([]byte, 0, 4096)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		frame := AppendForwardPacket(buf, k, k, data)
+		if _, _, _, err := ParseForwardPacket(frame[HeaderLen:]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -165,3 +165,24 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkRequest(b *testing.B) {
+	buf := make([]byte, 0, 64)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseRequest(AppendRequest(buf, testTx)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkResponse(b *testing.B) {
+	buf := make([]byte, 0, 64)
+	addr := netip.MustParseAddrPort("203.0.113.7:41641")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := ParseResponse(AppendResponse(buf, testTx, addr)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
