@@ -64,7 +64,8 @@ func newDemo(bin string, tun bool) (*demo, error) {
 	return d, nil
 }
 
-// close stops everything, last started first, and removes the folder.
+// close stops everything, last started first, and removes the folder. It may be
+// called again.
 func (d *demo) close() {
 	for i := len(d.procs) - 1; i >= 0; i-- {
 		d.procs[i].stop()
@@ -72,6 +73,7 @@ func (d *demo) close() {
 	for i := len(d.closers) - 1; i >= 0; i-- {
 		d.closers[i]()
 	}
+	d.procs, d.closers = nil, nil
 	os.RemoveAll(d.dir)
 }
 
@@ -102,11 +104,11 @@ func ok(what, format string, args ...any) {
 
 func (d *demo) startServer(ctx context.Context) error {
 	at := d.net.server()
-	port, err := at.freePort()
+	port, err := at.FreePort()
 	if err != nil {
 		return err
 	}
-	stun, err := at.freePort()
+	stun, err := at.FreePort()
 	if err != nil {
 		return err
 	}
@@ -118,7 +120,7 @@ func (d *demo) startServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: &http.Transport{DialContext: at.dial}, Timeout: 5 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DialContext: at.Dial}, Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
 	err = d.until(ctx, p, func() error {
 		resp, err := client.Get(d.url + "/healthz")
@@ -171,7 +173,7 @@ func (d *demo) startNode(ctx context.Context, n *node) error {
 		args = append(args, "--tun", "ginnel0")
 	} else {
 		for _, addr := range []*string{&n.socks, &n.http} {
-			port, err := n.place.freePort()
+			port, err := n.place.FreePort()
 			if err != nil {
 				return err
 			}
@@ -226,27 +228,40 @@ func (d *demo) checkPing(ctx context.Context) error {
 	return nil
 }
 
-// printHints says what a visitor can do now.
+// printHints says what a visitor can do now, in commands that work as they are.
 func (d *demo) printHints() {
 	a, b := d.nodes[0], d.nodes[1]
 	prog := func(n string) string { return filepath.Join(d.bin, n) }
-	cli := a.place.prefix() + prog("ginnel") + " --socket " + a.socket
-	admin := d.net.server().prefix() + prog("ginnel-server") + " "
+	cli := a.place.prefix + prog("ginnel") + " --socket " + a.socket
+	admin := d.net.server().prefix + prog("ginnel-server") + " "
 	data := " --data-dir " + filepath.Join(d.dir, "server")
-	fmt.Printf("\nLook around from another terminal:\n\n")
+	asRoot := ""
+	if d.tun {
+		asRoot = ", as root"
+	}
+	fmt.Printf("\nLook around from another terminal%s:\n\n", asRoot)
 	fmt.Println("  " + cli + " status")
 	fmt.Println("  " + cli + " ping " + b.name)
 	if a.http != "" {
 		fmt.Printf("  curl -x http://%s %s\n", a.http, d.pageURL)
 	} else {
-		fmt.Printf("  %scurl %s\n", a.place.prefix(), d.pageURL)
+		fmt.Printf("  %scurl %s\n", a.place.prefix, d.pageURL)
 	}
 	fmt.Println("  " + admin + "nodes list" + data)
 	fmt.Println("  tail -f " + filepath.Join(d.dir, "*.log"))
-	fmt.Printf("\nJoin a third machine")
+
+	visitor := d.net.visitor().prefix
+	socket := filepath.Join(d.dir, "cherry.sock")
+	device := "--tun userspace-networking --state mem:"
 	if d.tun {
-		fmt.Printf(" (in a namespace that reaches %s)", d.net.server().addr)
+		device = "--tun ginnel0 --statedir " + filepath.Join(d.dir, "cherry")
 	}
-	fmt.Printf(": run ginneld there, then\n\n")
-	fmt.Printf("  ginnel up --login-server %s --auth-key %s\n", d.url, d.authKey)
+	join := fmt.Sprintf("up --login-server %s --auth-key %s", d.url, d.authKey)
+	fmt.Printf("\nJoin a third node:\n\n")
+	fmt.Printf("  %s%s %s --socket %s &\n", visitor, prog("ginneld"), device, socket)
+	fmt.Printf("  %s%s --socket %s %s --hostname cherry\n", visitor, prog("ginnel"), socket, join)
+	if !d.tun {
+		fmt.Printf("\nor from another machine that reaches %s and runs ginneld:\n\n", d.net.server().addr)
+		fmt.Printf("  ginnel %s\n", join)
+	}
 }

@@ -19,8 +19,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // setupTimeout bounds everything up to the last check.
@@ -30,15 +28,9 @@ func main() {
 	bin := flag.String("bin", "bin", "folder of the built programs")
 	tun := flag.Bool("tun", false, "use real TUN devices in network namespaces (root)")
 	janitor := flag.String("janitor", "", "internal: wait for standard input to close, then remove this folder")
-	hold := flag.Bool("hold", false, "internal: keep a network namespace alive until killed")
 	flag.Parse()
-	switch {
-	case *janitor != "":
+	if *janitor != "" {
 		runJanitor(*janitor)
-	case *hold:
-		for {
-			unix.Pause()
-		}
 	}
 	once := os.Getenv("DEMO_ONCE") != ""
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -63,7 +55,8 @@ func run(ctx context.Context, bin string, tun, once bool) (err error) {
 	fmt.Println()
 	if err := d.build(setup); err != nil {
 		if ctx.Err() != nil {
-			fmt.Println("\nInterrupted; all stopped and removed.")
+			d.close()
+			fmt.Println("\nInterrupted; all is stopped and removed.")
 			return nil
 		}
 		if setup.Err() != nil {
@@ -79,11 +72,12 @@ func run(ctx context.Context, bin string, tun, once bool) (err error) {
 	fmt.Println("\nCtrl-C ends it all.")
 	select {
 	case <-ctx.Done():
+		d.close()
 		fmt.Println("\nStopped; nothing is left behind.")
 		return nil
 	case p := <-d.died:
 		d.printLogs(os.Stderr)
-		return fmt.Errorf("%s ended by itself: %v", p.name, p.cmd.ProcessState)
+		return fmt.Errorf("%s ended by itself: %v", p.name, p.ProcessState)
 	}
 }
 

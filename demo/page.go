@@ -20,11 +20,11 @@ const fetchTimeout = 20 * time.Second
 // checkPage serves a page beside the second node and fetches it from the first.
 func (d *demo) checkPage(ctx context.Context) error {
 	from, to := d.nodes[0], d.nodes[1]
-	port, err := to.place.freePort()
+	port, err := to.place.FreePort()
 	if err != nil {
 		return err
 	}
-	ln, err := to.place.listen(net.JoinHostPort(d.net.pageHost(), port))
+	ln, err := to.place.Listen(ctx, "tcp", net.JoinHostPort(d.net.pageHost(), port))
 	if err != nil {
 		return fmt.Errorf("serve the page: %w", err)
 	}
@@ -37,7 +37,7 @@ func (d *demo) checkPage(ctx context.Context) error {
 	target := "http://" + net.JoinHostPort(to.ip, port) + "/"
 	d.pageURL = target
 	if from.socks == "" {
-		return fetch(ctx, &http.Transport{DialContext: from.place.dial}, target, "over the TUN device")
+		return fetch(ctx, &http.Transport{DialContext: from.place.Dial}, target, "over the TUN device")
 	}
 	for _, proxy := range []string{"socks5://" + from.socks, "http://" + from.http} {
 		u, err := url.Parse(proxy)

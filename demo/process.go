@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/ginnel/ginnel/internal/netlab"
 )
 
 const (
@@ -24,33 +26,29 @@ const (
 
 // A process is a daemon of the demo.
 type process struct {
+	*netlab.Process
 	name, log string
-	cmd       *exec.Cmd
 	stopping  atomic.Bool
-	done      chan struct{}
 }
 
 // start runs a program in the background, its output in DIR/name.log. The
-// kernel kills it should the demo be killed.
+// kernel kills it should the demo be killed, and the terminal's Ctrl-C does not
+// reach it: the demo stops its programs in order.
 func (d *demo) start(at place, name, program string, args ...string) (*process, error) {
-	p := &process{name: name, log: filepath.Join(d.dir, name+".log"), done: make(chan struct{})}
+	p := &process{name: name, log: filepath.Join(d.dir, name+".log")}
 	out, err := os.Create(p.log)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	p.cmd = exec.Command(filepath.Join(d.bin, program), args...)
-	p.cmd.Stdout, p.cmd.Stderr = out, out
-	// A process group of its own keeps the terminal's Ctrl-C from it: the demo
-	// stops its programs in order.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := at.do(p.cmd.Start); err != nil {
-		return nil, fmt.Errorf("start %s: %w", program, err)
+	cmd := exec.Command(filepath.Join(d.bin, program), args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	if p.Process, err = at.StartCmd(cmd); err != nil {
+		return nil, err
 	}
 	d.procs = append(d.procs, p)
 	go func() {
-		p.cmd.Wait()
-		close(p.done)
+		<-p.Done()
 		if !p.stopping.Load() {
 			d.died <- p
 		}
@@ -60,13 +58,7 @@ func (d *demo) start(at place, name, program string, args ...string) (*process, 
 
 func (p *process) stop() {
 	p.stopping.Store(true)
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(stopGrace):
-		p.cmd.Process.Kill()
-		<-p.done
-	}
+	_ = p.Stop(stopGrace) // one that is killed in the end has stopped, too
 }
 
 // until waits for a condition, for as long as the process runs.
@@ -77,8 +69,8 @@ func (d *demo) until(ctx context.Context, p *process, condition func() error) er
 			return nil
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("%s ended: %v", p.name, p.cmd.ProcessState)
+		case <-p.Done():
+			return fmt.Errorf("%s ended: %v", p.name, p.ProcessState)
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w", p.name, err)
 		case <-time.After(pollInterval):
@@ -91,12 +83,7 @@ func (d *demo) output(ctx context.Context, at place, program string, args ...str
 	cmd := exec.CommandContext(ctx, filepath.Join(d.bin, program), args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err := at.do(cmd.Start)
-	if err == nil {
-		err = cmd.Wait()
-	}
-	if err != nil {
+	if err := at.RunCmd(cmd); err != nil {
 		return "", fmt.Errorf("%s %s: %w\n%s%s", program, strings.Join(args, " "), err, &out, &errOut)
 	}
 	return out.String(), nil

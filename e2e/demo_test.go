@@ -8,21 +8,30 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/ginnel/ginnel/e2e/lab"
 )
 
-// buildDemo builds the demo beside the programs that it starts.
+// buildDemo builds the demo, once, beside the programs that it starts.
 func buildDemo(t *testing.T) string {
 	t.Helper()
-	cmd := exec.Command("go", "build", "-o", program("ginnel-demo"), "./demo")
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the demo: %v\n%s", err, out)
+	if err := builtDemo(); err != nil {
+		t.Fatal(err)
 	}
 	return program("ginnel-demo")
 }
+
+var builtDemo = sync.OnceValue(func() error {
+	cmd := exec.Command("go", "build", "-o", program("ginnel-demo"), "./demo")
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the demo: %w\n%s", err, out)
+	}
+	return nil
+})
 
 // demoHost is a machine with one address, as a visitor's.
 func demoHost(l *lab.Lab) *lab.Host {
@@ -87,30 +96,120 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// TestDemoKilled ends the demo in ways that leave it no time to clean up.
-func TestDemoKilled(t *testing.T) {
-	demo := buildDemo(t)
+// startDemo starts the demo and waits until it prints the text.
+func startDemo(t *testing.T, h *lab.Host, tmp, until string, flags ...string) *lab.Process {
+	t.Helper()
+	p := h.Start([]string{"TMPDIR=" + tmp}, append([]string{buildDemo(t), "-bin", binDir}, flags...)...)
+	lab.Eventually(t, patience, "the demo prints "+until, func() error {
+		if !strings.Contains(p.Log(), until) {
+			return fmt.Errorf("not yet:\n%s", p.Log())
+		}
+		return nil
+	})
+	return p
+}
+
+// interrupt is what Ctrl-C does.
+func interrupt(p *lab.Process) {
+	p.Signal(syscall.SIGINT)
+	<-p.Done()
+}
+
+// TestDemoEnded ends the demo at several moments, also in ways that leave it no
+// time to clean up.
+func TestDemoEnded(t *testing.T) {
+	t.Parallel()
+	buildDemo(t)
+	const up = "Ctrl-C ends it all"
 	for _, c := range []struct {
-		name string
-		kill func(p *lab.Process)
+		name, when string
+		end        func(*lab.Process)
+		flags      []string
 	}{
-		{"asked to end", (*lab.Process).Stop},
-		{"killed", (*lab.Process).Kill},
+		{"interrupted at once", "Ginnel demo", interrupt, nil},
+		{"interrupted with the server up", "[ok] server", interrupt, nil},
+		{"interrupted with one node up", "[ok] node", interrupt, nil},
+		{"interrupted in the end", up, interrupt, nil},
+		{"asked to end", up, (*lab.Process).Stop, nil},
+		{"killed at once", "Ginnel demo", (*lab.Process).Kill, nil},
+		{"killed in the end", up, (*lab.Process).Kill, nil},
+		{"TUN, interrupted at once", "Ginnel demo", interrupt, []string{"-tun"}},
+		{"TUN, interrupted with one node up", "[ok] node", interrupt, []string{"-tun"}},
+		{"TUN, interrupted in the end", up, interrupt, []string{"-tun"}},
+		{"TUN, killed in the end", up, (*lab.Process).Kill, []string{"-tun"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := demoHost(lab.New(t))
+			machine := systemState(h)
 			tmp := t.TempDir()
-			p := h.Start([]string{"TMPDIR=" + tmp}, demo, "-bin", binDir)
-			lab.Eventually(t, patience, "the demo is up", func() error {
-				if !strings.Contains(p.Log(), "Ctrl-C ends it all") {
-					return fmt.Errorf("not yet:\n%s", p.Log())
+			c.end(startDemo(t, h, tmp, c.when, c.flags...))
+			checkNothingLeft(t, h, tmp)
+			if got := systemState(h); got != machine {
+				t.Errorf("the machine differs.\nbefore:\n%s\nafter:\n%s", machine, got)
+			}
+		})
+	}
+}
+
+// TestDemoCommands pastes every command that the demo prints into a shell.
+func TestDemoCommands(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ flags, commands []string }{
+		"userspace": {nil, []string{"status", "ping birch", "curl -x", "nodes list", "tail -f", "ginneld", "--hostname cherry", "ginnel up"}},
+		"TUN":       {[]string{"-tun"}, []string{"status", "ping birch", "curl", "nodes list", "tail -f", "ginneld", "--hostname cherry"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := demoHost(lab.New(t))
+			tmp := t.TempDir()
+			p := startDemo(t, h, tmp, "Ctrl-C ends it all", c.flags...)
+			_, hints, _ := strings.Cut(p.Log(), "Look around")
+			var commands []string
+			var daemons []*lab.Process
+			for line := range strings.Lines(hints) {
+				if command, ok := strings.CutPrefix(line, "  "); ok {
+					commands = append(commands, strings.TrimSpace(command))
 				}
-				return nil
-			})
-			c.kill(p)
+			}
+			if len(commands) != len(c.commands) {
+				t.Fatalf("%d commands are printed, want %d:\n%s", len(commands), len(c.commands), hints)
+			}
+			for i, command := range commands {
+				if !strings.Contains(command, c.commands[i]) {
+					t.Errorf("command %q, want one with %q", command, c.commands[i])
+				}
+				if d := pasteCommand(t, h, command); d != nil && c.flags == nil {
+					daemons = append(daemons, d) // the visitor's own; in namespaces it ends with them
+				}
+			}
+			interrupt(p)
+			for _, d := range daemons {
+				d.Kill()
+			}
 			checkNothingLeft(t, h, tmp)
 		})
 	}
+}
+
+// pasteCommand runs a printed command as a visitor would. It returns what runs on.
+func pasteCommand(t *testing.T, h *lab.Host, command string) *lab.Process {
+	t.Helper()
+	switch {
+	case strings.HasSuffix(command, "&"): // runs on; the next command waits for it
+		p := h.Start(nil, "sh", "-c", "exec "+strings.TrimSuffix(command, "&"))
+		_, socket, _ := strings.Cut(command, "--socket ")
+		socket = strings.TrimSpace(strings.TrimSuffix(socket, "&"))
+		lab.Eventually(t, patience, "the daemon has its socket", func() error { _, err := os.Stat(socket); return err })
+		return p
+	case strings.HasPrefix(command, "tail -f"):
+		command = "timeout 1 " + command + "; test $? = 124"
+	case strings.HasPrefix(command, "ginnel up"): // for another machine, with a daemon at the default place
+		return nil
+	}
+	out, code := runToEnd(t, h, nil, "sh", "-c", command)
+	if code != 0 {
+		t.Errorf("exit code %d: %s\n%s", code, command, out)
+	}
+	return nil
 }
 
 func TestDemoSaysWhatIsWrong(t *testing.T) {

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +23,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-o", dir+"/", "./cmd/ginnel", "./cmd/ginneld", "./cmd/ginnel-server")
+	build := exec.Command("go", "build", "-o", dir+"/", "./cmd/ginnel", "./cmd/ginneld", "./cmd/ginnel-server", "./cmd/ginnel-relay")
 	build.Dir = ".."
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -30,6 +31,11 @@ func run(m *testing.M) int {
 		return 1
 	}
 	binDir = dir
+	// Most tests wait most of the time.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 

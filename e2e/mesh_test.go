@@ -61,6 +61,7 @@ func (n *node) pingAll(nodes []*node) error {
 
 // TestRoaming moves a node to another address while a stream is open.
 func TestRoaming(t *testing.T) {
+	t.Parallel()
 	n := newLAN(t)
 	a, b := n.pair(t)
 	a.waitReach(b)
@@ -93,6 +94,7 @@ func TestEphemeralNodeLeaves(t *testing.T) {
 // TestEphemeralNodeDies kills the node: nobody says good-bye, and the server
 // must notice by itself.
 func TestEphemeralNodeDies(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	sw := l.Switch("lan")
 	host := l.Host("server")

@@ -42,7 +42,7 @@ func startNode(t testing.TB, l *lab.Lab, host *lab.Host, flags ...string) *node 
 func (n *node) start() {
 	n.t.Helper()
 	os.Remove(n.socket)
-	n.proc = n.host.Start(nil, n.args...)
+	n.proc = n.host.Start([]string{"GOTRACEBACK=all"}, n.args...)
 	lab.Eventually(n.t, patience, "daemon answers", func() error {
 		select {
 		case <-n.proc.Done():
@@ -69,8 +69,10 @@ func (n *node) mustCLI(args ...string) string {
 }
 
 // tryUp joins the server with the key under the host's name.
-func (n *node) tryUp(s *server, key string) error {
-	out, err := n.cli("up", "--login-server", s.url, "--auth-key", key, "--hostname", n.host.Name, "--timeout", patience.String())
+func (n *node) tryUp(s *server, key string) error { return n.tryUpAs(s, key, n.host.Name) }
+
+func (n *node) tryUpAs(s *server, key, name string) error {
+	out, err := n.cli("up", "--login-server", s.url, "--auth-key", key, "--hostname", name, "--timeout", patience.String())
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
@@ -109,9 +111,9 @@ func join(t testing.TB, l *lab.Lab, s *server, host *lab.Host, key string) *node
 }
 
 func (n *node) tryStatus() (*api.Status, error) {
-	out, err := n.host.Command(program("ginnel"), "--socket", n.socket, "status", "--json").Output()
+	out, err := n.host.Stdout(program("ginnel"), "--socket", n.socket, "status", "--json")
 	if err != nil {
-		return nil, fmt.Errorf("%s: status: %w: %s", n.host.Name, err, out)
+		return nil, err
 	}
 	st := new(api.Status)
 	if err := json.Unmarshal(out, st); err != nil {

@@ -90,6 +90,7 @@ func TestFirstPacket(t *testing.T) {
 }
 
 func TestRelayedWhenUDPIsBlocked(t *testing.T) {
+	t.Parallel()
 	n := newLAN(t)
 	hostA := n.host("a", "11")
 	hostA.BlockUDP()
@@ -114,6 +115,7 @@ func TestRelayedWhenUDPIsBlocked(t *testing.T) {
 }
 
 func TestRelayKilledAndBack(t *testing.T) {
+	t.Parallel()
 	n := newLAN(t)
 	hostA := n.host("a", "11")
 	hostA.BlockUDP()
@@ -148,16 +150,20 @@ func TestPortPreservingNAT(t *testing.T) {
 	openStream(t, a, b.ip4).bulk(2 << 20)
 }
 
-// homeHost makes a machine behind a home router of its own.
+// homeHost makes a machine behind a home router of its own, which has the given
+// IPv4 address outside. The machine's IPv4 is translated, its IPv6 is routed.
 func homeHost(l *lab.Lab, internet *lab.Switch, name, outside string) *lab.Host {
+	last := outside[strings.LastIndexByte(outside, '.')+1:]
+	prefix := "2001:db8:" + last + "::"
 	inside := l.Switch("home-" + name)
 	router := l.Host("router-" + name)
-	router.Plug(inside, "192.168.1.1/24")
-	router.Masquerade(router.Plug(internet, outside+"/24"))
+	router.Plug(inside, "192.168.1.1/24", prefix+"1/64")
+	router.Masquerade(router.Plug(internet, outside+"/24", "2001:db8::"+last+"/64"))
 	router.DefaultRoute("203.0.113.1")
 	h := l.Host(name)
-	h.Plug(inside, "192.168.1.2/24")
+	h.Plug(inside, "192.168.1.2/24", prefix+"2/64")
 	h.DefaultRoute("192.168.1.1")
+	h.DefaultRoute(prefix + "1")
 	return h
 }
 

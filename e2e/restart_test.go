@@ -6,65 +6,13 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/ginnel/ginnel/e2e/lab"
 )
 
-// TestServerKilledDuringJoins kills the server again and again while nodes
-// join. What it acknowledged before must be there after, once.
-func TestServerKilledDuringJoins(t *testing.T) {
-	n := newLAN(t)
-	const joins, kills = 8, 4
-	var nodes []*node
-	var keys []string
-	for i := range joins {
-		name := fmt.Sprintf("n%d", i)
-		nodes = append(nodes, startNode(t, n.lab, n.host(name, fmt.Sprint(20+i))))
-		keys = append(keys, n.server.authKey()) // each good for one node
-	}
-	var wg sync.WaitGroup
-	errs := make([]error, joins)
-	for i, nd := range nodes {
-		wg.Go(func() { errs[i] = nd.tryUp(n.server, keys[i]) })
-	}
-	for range kills {
-		n.server.proc.Kill()
-		n.server.start()
-	}
-	wg.Wait()
-	for i, err := range errs {
-		if err != nil {
-			t.Errorf("node %d: %v", i, err)
-		}
-	}
-	if t.Failed() {
-		return
-	}
-	seen := map[string]bool{}
-	for _, nd := range nodes {
-		nd.learnAddrs()
-		seen[nd.ip4.String()] = true
-	}
-	if len(seen) != joins {
-		t.Errorf("%d nodes share %d addresses", joins, len(seen))
-	}
-	if list := n.server.nodes(); len(list) != joins {
-		t.Errorf("the server lists %d nodes, %d joined: %v", len(list), joins, list)
-	}
-	nodes[0].waitReach(nodes[joins-1])
-
-	// A used one-off key stays used, also after a kill.
-	n.server.proc.Kill()
-	n.server.start()
-	late := startNode(t, n.lab, n.host("late", "99"))
-	if err := late.tryUp(n.server, keys[0]); err == nil {
-		t.Error("a one-off key was accepted a second time")
-	}
-}
-
 func TestNodeKilledAndRestarted(t *testing.T) {
+	t.Parallel()
 	n := newLAN(t)
 	a, b := n.pair(t)
 	a.waitReach(b)
@@ -94,6 +42,7 @@ func TestNodeKilledAndRestarted(t *testing.T) {
 // TestRestartWhileServerIsAway kills both nodes, as a power cut does, with the
 // server and so the only relay dead: they come up from what they stored.
 func TestRestartWhileServerIsAway(t *testing.T) {
+	t.Parallel()
 	n := newLAN(t)
 	a, b := n.pair(t)
 	a.waitReach(b)
@@ -154,6 +103,7 @@ func TestMachineIsLeftAsItWas(t *testing.T) {
 }
 
 func TestDownAndUp(t *testing.T) {
+	t.Parallel()
 	n := newLAN(t)
 	a, b := n.pair(t)
 	a.waitReach(b)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"regexp"
 	"testing"
@@ -107,10 +108,12 @@ func (s *server) authKey(flags ...string) string {
 // A listedNode is what `nodes list --json` says of a node, as far as the tests
 // look at it.
 type listedNode struct {
-	ID        int64  `json:"id"`
-	Name      string `json:"name"`
-	Online    bool   `json:"online"`
-	Ephemeral bool   `json:"ephemeral"`
+	ID        int64        `json:"id"`
+	Name      string       `json:"name"`
+	Online    bool         `json:"online"`
+	Ephemeral bool         `json:"ephemeral"`
+	NodeKey   string       `json:"nodeKey"`
+	Addresses []netip.Addr `json:"addresses"`
 }
 
 func (s *server) nodes() []listedNode {

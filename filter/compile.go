@@ -29,6 +29,12 @@ type Config struct {
 	// SourcesWithCap returns the addresses of the peers that have a node
 	// capability, for rules with "cap:" sources. If nil there are none.
 	SourcesWithCap func(capability string) []netip.Prefix
+	// Jailed are the addresses of peers that may open no flow to this node and have no
+	// capability, whatever the rules say.
+	Jailed []netip.Prefix
+	// Unsigned are the addresses of peers outside tailnet lock. They are jailed, and a
+	// rule that would let them in is not trusted, nor are the other rules.
+	Unsigned []netip.Prefix
 }
 
 // Program is a compiled Config. It is immutable and safe for concurrent use.
@@ -66,7 +72,8 @@ func (p *Program) hasPeerAPI(a netip.AddrPort) bool {
 
 // Compile makes a Program. Entries of rules that cannot be read are left out,
 // which can only forbid more; they are named in the error, and the Program is
-// usable all the same. Obsolete fields that could widen a rule refuse all rules.
+// usable all the same. Obsolete fields that could widen a rule refuse all rules, and so
+// does a rule that lets in Unsigned peers (wire document control, section 6.3).
 func Compile(c Config) (*Program, error) {
 	p := &Program{shieldsUp: c.ShieldsUp, peerAPI: c.PeerAPI}
 	var local netipx.IPSetBuilder
@@ -92,6 +99,10 @@ func Compile(c Config) (*Program, error) {
 	}
 	k := compiler{config: c, program: p}
 	for i, r := range c.Rules {
+		if len(r.DstPorts) > 0 && k.admitsUnsigned(r.SrcIPs) {
+			return &Program{peerAPI: p.peerAPI, local: p.local}, fmt.Errorf(
+				"packet filter rule %d lets in peers that tailnet lock does not cover; all rules are ignored", i)
+		}
 		k.rule(i, r)
 	}
 	p.src, p.dst = k.src.build(len(p.units)), k.dst.build(len(p.units))
@@ -185,12 +196,44 @@ func (k *compiler) sources(i int, texts []string) []netipx.IPRange {
 			b.AddRange(r)
 		}
 	}
+	for _, list := range [][]netip.Prefix{k.config.Jailed, k.config.Unsigned} {
+		for _, pfx := range list {
+			if pfx.IsValid() {
+				b.RemovePrefix(pfx)
+			}
+		}
+	}
 	set, err := b.IPSet()
 	if err != nil {
 		k.bad(i, fmt.Errorf("sources: %w", err))
 		return nil
 	}
 	return set.Ranges()
+}
+
+// admitsUnsigned reports whether one of a rule's sources overlaps the Unsigned peers.
+func (k *compiler) admitsUnsigned(texts []string) bool {
+	if len(k.config.Unsigned) == 0 {
+		return false
+	}
+	for _, t := range texts {
+		var ranges []netipx.IPRange
+		if name, ok := strings.CutPrefix(t, "cap:"); ok && k.config.SourcesWithCap != nil {
+			for _, pfx := range k.config.SourcesWithCap(name) {
+				ranges = append(ranges, netipx.RangeOfPrefix(pfx))
+			}
+		} else if parsed, err := parseRanges(t); err == nil {
+			ranges = parsed
+		}
+		for _, r := range ranges {
+			for _, pfx := range k.config.Unsigned {
+				if pfx.IsValid() && r.Overlaps(netipx.RangeOfPrefix(pfx)) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 type portGroup struct {

@@ -1,9 +1,6 @@
 package interop
 
 import (
-	"bytes"
-	"crypto/rand"
-	"io"
 	"testing"
 
 	"go4.org/mem"
@@ -56,23 +53,4 @@ func theirMachinePrivate(t testing.TB, k key.MachinePrivate) tskey.MachinePrivat
 func theirMachine(k key.MachinePublic) tskey.MachinePublic {
 	raw := k.Raw32()
 	return tskey.MachinePublicFromRaw32(mem.B(raw[:]))
-}
-
-// checkEcho sends bytes to an echo service and expects them back.
-func checkEcho(t *testing.T, conn io.ReadWriter) {
-	t.Helper()
-	want := make([]byte, 1<<20)
-	rand.Read(want)
-	wrote := make(chan error, 1)
-	go func() { _, err := conn.Write(want); wrote <- err }()
-	got := make([]byte, len(want))
-	if _, err := io.ReadFull(conn, got); err != nil {
-		t.Fatalf("echo: %v", err)
-	}
-	if err := <-wrote; err != nil {
-		t.Fatalf("echo: %v", err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Fatal("other bytes came back than were sent")
-	}
 }

@@ -59,6 +59,11 @@ func runIsolated() int {
 }
 
 func setUpNetwork() error {
+	// Addresses are there at once: nothing changes on the network while tests run,
+	// which would have the nodes in this process open their sockets anew.
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	for _, args := range [][]string{
 		{"link", "set", "lo", "up"},
 		{"link", "add", "eth0", "type", "veth", "peer", "name", "nowhere"},
@@ -72,6 +77,23 @@ func setUpNetwork() error {
 		}
 	}
 	return nil
+}
+
+// changeNetwork gives the machine another address until the test ends. It does so
+// only in a network of the tests' own, and reports whether it did.
+func changeNetwork(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(isolated) == "" {
+		return false
+	}
+	address := func(verb string) {
+		if out, err := exec.Command("ip", "addr", verb, "10.89.0.1/24", "dev", "eth0").CombinedOutput(); err != nil {
+			t.Errorf("ip addr %s: %v: %s", verb, err, out)
+		}
+	}
+	address("add")
+	t.Cleanup(func() { address("del") })
+	return true
 }
 
 // binDir holds our built programs, once a test needed them.

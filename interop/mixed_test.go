@@ -1,26 +1,24 @@
 package interop
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"testing"
+	"time"
 
 	"github.com/ginnel/ginnel/server/tailnet"
 )
 
-// meet checks that an official node and ours see, ping and talk to each other,
-// each way.
-func meet(t *testing.T, theirs *official, our *ours, kind pathKind) {
-	t.Helper()
-	eventually(t, "the official node sees ours", func() error { _, err := theirs.peer(our.ip4); return err })
-	eventually(t, "our node sees the official one", func() error { _, err := our.peer(theirs.ip4); return err })
-	theirs.waitPing(our.ip4, kind)
-	our.waitPing(theirs.ip4, kind)
-	theirs.echo(our.ip4)
-	our.echo(theirs.ip4)
-	if theirs.ip6.IsValid() && our.ip6.IsValid() {
-		theirs.echo(our.ip6)
-		our.echo(theirs.ip6)
+// TestOfficialNodes lets two official nodes meet on our server, through our
+// relay and directly.
+func TestOfficialNodes(t *testing.T) {
+	for _, kind := range []pathKind{direct, relayed} {
+		t.Run(string(kind), func(t *testing.T) {
+			s := startServer(t)
+			a := joinOfficial(t, s.URL(), authKey(t, s, tailnet.AuthKeyParams{}), "a", kind)
+			b := joinOfficial(t, s.URL(), authKey(t, s, tailnet.AuthKeyParams{Ephemeral: true}), "b", kind)
+			meet(t, a.member, b.member, kind)
+		})
 	}
 }
 
@@ -32,7 +30,7 @@ func TestMixedOnOurServer(t *testing.T) {
 			s := startServer(t)
 			theirs := joinOfficial(t, s.URL(), authKey(t, s, tailnet.AuthKeyParams{}), "theirs", kind)
 			our := joinOurs(t, s.URL(), authKey(t, s, tailnet.AuthKeyParams{}), "ours")
-			meet(t, theirs, our, kind)
+			meet(t, theirs.member, our.member, kind)
 		})
 	}
 }
@@ -46,7 +44,7 @@ func TestMixedOnTheirServer(t *testing.T) {
 			c := startTheirServer(t, startTheirRelay(t, noMesh))
 			theirs := joinOfficial(t, c.url, theirAuthKey, "theirs", kind)
 			our := joinOurs(t, c.url, theirAuthKey, "ours")
-			meet(t, theirs, our, kind)
+			meet(t, theirs.member, our.member, kind)
 		})
 	}
 }
@@ -55,67 +53,76 @@ func TestMixedOnTheirServer(t *testing.T) {
 func TestOursOnTheirServerWithOurRelay(t *testing.T) {
 	echoOnLoopback(t)
 	c := startTheirServer(t, startOurRelay(t, noMesh))
-	a := joinOurs(t, c.url, theirAuthKey, "a")
+	our := joinOurs(t, c.url, theirAuthKey, "ours")
 	theirs := joinOfficial(t, c.url, theirAuthKey, "theirs", relayed)
-	meet(t, theirs, a, relayed)
+	meet(t, theirs.member, our.member, relayed)
+	// That must not depend on sockets that live only until the network changes.
+	if changeNetwork(t) {
+		eventually(t, "the official node opens its sockets anew", func() error {
+			if !theirs.log.contains("Rebind;") {
+				return errors.New("it has not")
+			}
+			return nil
+		})
+		theirs.waitPing(our.member, relayed)
+	}
 }
 
-// TestMixedPresence watches each kind of node from the other as it goes
+// TestPresence watches a node of each kind from a node of each kind as it goes
 // offline, comes back and is removed.
-func TestMixedPresence(t *testing.T) {
+func TestPresence(t *testing.T) {
 	s := startServer(t)
 	theirs := joinOfficial(t, s.URL(), authKey(t, s, tailnet.AuthKeyParams{}), "theirs", direct)
 	our := joinOurs(t, s.URL(), authKey(t, s, tailnet.AuthKeyParams{}), "ours")
+	goingTheirs := joinOfficial(t, s.URL(), authKey(t, s, tailnet.AuthKeyParams{}), "going-theirs", direct)
+	goingOurs := joinOurs(t, s.URL(), authKey(t, s, tailnet.AuthKeyParams{}), "going-ours")
+	online := func(going *member, want bool) {
+		t.Helper()
+		theirs.waitOnline(going, want)
+		our.waitOnline(going, want)
+	}
+	online(goingTheirs.member, true)
+	online(goingOurs.member, true)
 
-	theySee := func(online bool) func() error {
-		return func() error {
-			p, err := theirs.peer(our.ip4)
-			if err == nil && p.Online != online {
-				err = fmt.Errorf("online is %v", p.Online)
-			}
-			return err
-		}
-	}
-	weSee := func(online bool) func() error {
-		return func() error {
-			p, err := our.peer(theirs.ip4)
-			if err == nil && p.Online != online {
-				err = fmt.Errorf("online is %v", p.Online)
-			}
-			return err
-		}
-	}
-	eventually(t, "they see us online", theySee(true))
-	eventually(t, "we see them online", weSee(true))
-	if _, err := our.cli("down"); err != nil {
+	if _, err := goingOurs.cli("down"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "they see us offline", theySee(false))
-	if _, err := our.cli("up"); err != nil {
+	goingTheirs.node.Close()
+	online(goingOurs.member, false)
+	online(goingTheirs.member, false)
+	if _, err := goingOurs.cli("up"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "they see us back", theySee(true))
+	goingTheirs.restart()
+	online(goingOurs.member, true)
+	online(goingTheirs.member, true)
 
-	third := joinOurs(t, s.URL(), authKey(t, s, tailnet.AuthKeyParams{}), "third")
-	eventually(t, "they see the third", func() error { _, err := theirs.peer(third.ip4); return err })
-	if err := s.Tailnet().DeleteNode(t.Context(), admin, nodeNamed(t, s, "third").ID); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "they forget the third", func() error {
-		if _, err := theirs.peer(third.ip4); err == nil {
-			return errors.New("they still know it")
+	for _, going := range []*member{goingTheirs.member, goingOurs.member} {
+		if err := s.Tailnet().DeleteNode(t.Context(), admin, nodeNamed(t, s, going.name).ID); err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	})
-	theirs.node.Close()
-	eventually(t, "we see them offline", weSee(false))
-	if err := s.Tailnet().DeleteNode(t.Context(), admin, nodeNamed(t, s, "theirs").ID); err != nil {
-		t.Fatal(err)
+		theirs.waitForgets(going)
+		our.waitForgets(going)
+		going.waitState("NeedsLogin")
 	}
-	eventually(t, "we forget them", func() error {
-		if _, err := our.peer(theirs.ip4); err == nil {
-			return errors.New("we still know them")
-		}
-		return nil
-	})
+}
+
+// TestOfficialBadKey gives an official node keys that must not let it in.
+func TestOfficialBadKey(t *testing.T) {
+	s := startServer(t)
+	used := authKey(t, s, tailnet.AuthKeyParams{})
+	joinOfficial(t, s.URL(), used, "first", direct)
+	for name, key := range map[string]string{"used": used, "wrong": "gkey-auth-1-nothing"} {
+		t.Run(name, func(t *testing.T) {
+			o := newOfficial(t, s.URL(), key, "second")
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			if _, err := o.node.Up(ctx); err == nil {
+				t.Errorf("a node joined with a key that is %s", name)
+			}
+		})
+	}
+	if got := s.Tailnet().Snapshot().NodeCount(); got != 1 {
+		t.Errorf("the server has %d nodes, want 1", got)
+	}
 }

@@ -1,73 +1,14 @@
 package interop
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
-	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/ginnel/ginnel/server"
 	"github.com/ginnel/ginnel/server/tailnet"
 	"github.com/ginnel/ginnel/wire/control"
 )
-
-// patience bounds every wait for something that normally takes a moment.
-const patience = 60 * time.Second
-
-// A testLog collects what a program says and shows the end of it when the test
-// failed. It may be used after the test ended, as programs that stop late do.
-type testLog struct {
-	mu    sync.Mutex
-	lines bytes.Buffer
-}
-
-func newLog(t *testing.T, name string) *testLog {
-	l := &testLog{}
-	t.Cleanup(func() {
-		if !t.Failed() {
-			return
-		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		b := l.lines.Bytes()
-		if len(b) > 12<<10 {
-			b = b[len(b)-12<<10:]
-		}
-		t.Logf("---- log of %s ----\n%s", name, b)
-	})
-	return l
-}
-
-func (l *testLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lines.Write(b)
-}
-
-// Logf adds a line.
-func (l *testLog) Logf(format string, args ...any) {
-	fmt.Fprintf(l, strings.TrimSuffix(format, "\n")+"\n", args...)
-}
-
-// eventually looks at a condition until it holds.
-func eventually(t *testing.T, what string, condition func() error) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not after %v: %v", what, patience, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
 
 // startServer runs our server in the process until the test ends.
 func startServer(t *testing.T) *server.Server {

@@ -40,9 +40,7 @@ func TestTheirServerHoldsOfficialNodes(t *testing.T) {
 			c := startTheirServer(t, start(t, noMesh))
 			a := joinOfficial(t, c.url, theirAuthKey, "a", direct)
 			b := joinOfficial(t, c.url, theirAuthKey, "b", relayed)
-			eventually(t, "a sees b", func() error { _, err := a.peer(b.ip4); return err })
-			a.waitPing(b.ip4, relayed)
-			b.echo(a.ip4)
+			meet(t, a.member, b.member, relayed)
 		})
 	}
 }

@@ -59,13 +59,13 @@ func isMeshIP(p netip.Prefix) bool {
 // allowedIPs returns what may come from and go to the peer. Its own addresses
 // always count; other prefixes only when the user accepts routes; default routes
 // only for a chosen exit node, of which there is none yet. The node's own
-// addresses are never a peer's.
+// addresses are never a peer's, and a peer outside tailnet lock has no routes.
 func allowedIPs(p *control.Node, self *control.Node, prefs *api.Prefs) []netip.Prefix {
 	var list []netip.Prefix
 	for _, r := range p.RoutablePrefixes() {
 		own := isMeshIP(r) || slices.Contains(p.Addresses, r)
 		service := r.IsSingleIP() && (r.Addr() == serviceIPv4 || r.Addr() == serviceIPv6)
-		if r.IsValid() && r.Bits() > 0 && (own || prefs.RouteAll) && !service && !slices.Contains(self.Addresses, r) {
+		if r.IsValid() && r.Bits() > 0 && (own || prefs.RouteAll && !p.UnsignedPeerAPIOnly) && !service && !slices.Contains(self.Addresses, r) {
 			list = append(list, r.Masked())
 		}
 	}
@@ -155,6 +155,14 @@ func filterConfig(c planeConfig) filter.Config {
 	m := c.Map
 	out := filter.Config{
 		Rules: m.Filter, Local: ownAddrs(m), Self: ownIPs(m.Self), ShieldsUp: c.Prefs.ShieldsUp,
+	}
+	for _, p := range m.Peers {
+		if p.IsJailed {
+			out.Jailed = append(out.Jailed, p.Addresses...)
+		}
+		if p.UnsignedPeerAPIOnly {
+			out.Unsigned = append(out.Unsigned, p.Addresses...)
+		}
 	}
 	out.SourcesWithCap = func(capability string) []netip.Prefix {
 		var list []netip.Prefix

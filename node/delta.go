@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -13,7 +14,7 @@ import (
 // nearly all updates of a large network are about. Nodes of a Map are never edited, so
 // that equal pointers are equal nodes.
 func onlyPaths(a, b *planeConfig) bool {
-	if a.Map == nil || b.Map == nil || a.Prefs != b.Prefs || !a.Key.Equal(b.Key) {
+	if a.Map == nil || b.Map == nil || a.Prefs != b.Prefs || a.Expired != b.Expired || !a.Key.Equal(b.Key) {
 		return false
 	}
 	m, n := a.Map, b.Map
@@ -22,7 +23,7 @@ func onlyPaths(a, b *planeConfig) bool {
 	}
 	for i, p := range m.Peers {
 		q := n.Peers[i]
-		if expired(m, p, a) != expired(n, q, b) || p != q && !sameButPath(p, q) {
+		if p != q && (expired(m, p, a) != expired(n, q, b) || !sameButPath(p, q)) {
 			return false
 		}
 	}
@@ -30,19 +31,19 @@ func onlyPaths(a, b *planeConfig) bool {
 }
 
 // nextPathConfig is pathConfig(*b) made of that of a, from which b differs only in where
-// peers are.
+// peers are. It takes over the list of peers of the one before.
 func nextPathConfig(before path.Config, a, b *planeConfig) path.Config {
 	out := pathConfigWithoutPeers(*b)
-	out.Peers = slices.Clone(before.Peers)
-	next := 0
+	out.Peers, out.Changed = before.Peers, []int{}
 	for i, p := range b.Map.Peers {
-		if p.Key.IsZero() || expired(b.Map, p, b) {
+		if p == a.Map.Peers[i] || p.Key.IsZero() || expired(b.Map, p, b) {
 			continue
 		}
-		if p != a.Map.Peers[i] {
-			out.Peers[next] = pathPeer(b.Map, p)
+		at, ok := slices.BinarySearchFunc(out.Peers, p.ID, func(q path.Peer, id control.NodeID) int { return cmp.Compare(q.ID, id) })
+		if ok {
+			out.Peers[at] = pathPeer(b.Map, p)
+			out.Changed = append(out.Changed, at)
 		}
-		next++
 	}
 	return out
 }
@@ -57,7 +58,8 @@ func sameSlice[T any](a, b []T) bool {
 // sameButPath reports whether two states of a peer are the same to the tunnel, the filter
 // and the routes.
 func sameButPath(p, q *control.Node) bool {
-	return p.ID == q.ID && p.Key == q.Key && p.IsWireGuardOnly == q.IsWireGuardOnly && reachable(p) == reachable(q) &&
+	return p.ID == q.ID && p.Key == q.Key && p.IsWireGuardOnly == q.IsWireGuardOnly &&
+		p.IsJailed == q.IsJailed && p.UnsignedPeerAPIOnly == q.UnsignedPeerAPIOnly && reachable(p) == reachable(q) &&
 		slices.Equal(p.Addresses, q.Addresses) && slices.Equal(p.RoutablePrefixes(), q.RoutablePrefixes()) &&
 		slices.Equal(p.Capabilities, q.Capabilities) &&
 		maps.EqualFunc(p.CapMap, q.CapMap, func(v, w []control.RawMessage) bool {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,6 +27,8 @@ func TestOnlyPaths(t *testing.T) {
 	}
 	routed := peer(2)
 	routed.AllowedIPs = prefixes("100.64.0.2/32", "10.0.0.0/8")
+	jailed, unsigned := *peer(2), *peer(2)
+	jailed.IsJailed, unsigned.UnsignedPeerAPIOnly = true, true
 	for name, c := range map[string]struct {
 		change *control.MapResponse
 		want   bool
@@ -39,6 +42,8 @@ func TestOnlyPaths(t *testing.T) {
 		"expiry":     {patch(control.PeerChange{KeyExpiry: &past}), false},
 		"capability": {patch(control.PeerChange{CapMap: control.NodeCapMap{"x": nil}}), false},
 		"routes":     {&control.MapResponse{PeersChanged: []*control.Node{routed}}, false},
+		"jailed":     {&control.MapResponse{PeersChanged: []*control.Node{&jailed}}, false},
+		"unsigned":   {&control.MapResponse{PeersChanged: []*control.Node{&unsigned}}, false},
 		"new peer":   {&control.MapResponse{PeersChanged: []*control.Node{extra}}, false},
 		"no peer":    {&control.MapResponse{PeersRemoved: []control.NodeID{2}}, false},
 		"filter":     {&control.MapResponse{PacketFilter: []control.FilterRule{{SrcIPs: []string{"*"}}}}, false},
@@ -63,6 +68,9 @@ func TestOnlyPaths(t *testing.T) {
 			continue
 		}
 		want, got := pathConfig(after), nextPathConfig(pathConfig(before), &before, &after)
+		if moved := name != "relays" && name != "offline"; moved && !slices.Equal(got.Changed, []int{0}) || got.Changed == nil {
+			t.Errorf("%s: changed are %v", name, got.Changed)
+		}
 		if diff := cmp.Diff(want.Peers, got.Peers, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }), cmp.Comparer(func(a, b key.NodePublic) bool { return a == b }), cmp.Comparer(func(a, b key.DiscoPublic) bool { return a == b })); diff != "" || got.DERPMap != want.DERPMap {
 			t.Errorf("%s: paths differ from those made anew:\n%s", name, diff)
 		}

@@ -26,6 +26,7 @@ type fakePlane struct {
 	live    bool
 	fail    error
 	links   int
+	own     []netip.AddrPort // endpoints
 	closed  bool
 }
 
@@ -59,7 +60,9 @@ func (p *fakePlane) Live() bool {
 }
 
 func (p *fakePlane) Status() planeStatus {
-	return planeStatus{HomeRegion: 1, HomeCode: "one", Peers: map[key.NodePublic]peerState{}}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return planeStatus{HomeRegion: 1, HomeCode: "one", Endpoints: p.own, Peers: map[key.NodePublic]peerState{}}
 }
 func (p *fakePlane) Problems() []problem { return nil }
 func (p *fakePlane) LocalPort() uint16   { return p.port }
@@ -223,6 +226,9 @@ func (n *testNode) up(serverURL string) {
 	prefs := api.NewPrefs()
 	prefs.ControlURL, prefs.WantRunning = serverURL, true
 	if err := n.Start(n.t.Context(), api.StartOptions{UpdatePrefs: prefs, AuthKey: "k"}); err != nil {
+		n.t.Fatal(err)
+	}
+	if err := n.LoginInteractive(n.t.Context()); err != nil { // as front ends do
 		n.t.Fatal(err)
 	}
 	wait("login", func(m *api.Notify) bool { return m.LoginFinished != nil })

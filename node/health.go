@@ -24,6 +24,7 @@ type problem struct {
 	Text     string
 	Since    time.Time // zero when not known
 	Impact   bool      // connections suffer
+	Action   *control.DisplayMessageAction
 }
 
 // healthState puts problems into the form of the local API.
@@ -32,6 +33,7 @@ func healthState(problems []problem) *api.HealthState {
 	for _, p := range problems {
 		u := api.UnhealthyState{
 			WarnableCode: p.Code, Severity: p.Severity, Title: p.Title, Text: p.Text, ImpactsConnectivity: p.Impact,
+			PrimaryAction: p.Action,
 		}
 		if !p.Since.IsZero() {
 			since := p.Since
@@ -46,7 +48,11 @@ func healthState(problems []problem) *api.HealthState {
 func healthTexts(problems []problem) []string {
 	texts := []string{}
 	for _, p := range problems {
-		texts = append(texts, p.Text)
+		text := p.Text
+		if p.Action != nil {
+			text += " " + p.Action.Label + ": " + p.Action.URL
+		}
+		texts = append(texts, text)
 	}
 	return texts
 }
@@ -105,6 +111,7 @@ func serverMessages(messages map[control.DisplayMessageID]*control.DisplayMessag
 		if m != nil {
 			list = append(list, problem{
 				Code: api.WarnableCode(id), Severity: m.Severity, Title: m.Title, Text: m.Text, Impact: m.ImpactsConnectivity,
+				Action: m.PrimaryAction,
 			})
 		}
 	}

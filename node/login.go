@@ -72,6 +72,12 @@ func (n *Node) newClient() error {
 			<-ready
 			n.box.post(func() { n.event(c, e) })
 		},
+		Relays: func() *control.DERPMap {
+			if m := n.view.Load().Map; m != nil {
+				return m.DERPMap
+			}
+			return nil
+		},
 		DialContext: n.dialer(), Proxy: n.options.Proxy, TLS: n.options.TLS,
 		Ping: n.pingForServer, Logger: n.log.With("part", "control"),
 	})
@@ -156,12 +162,15 @@ func (n *Node) loggedIn(e ctl.LoggedIn) {
 	n.identity = e.Identity
 	n.rejected, n.stuck, n.loginURL, n.loginErr = false, false, "", nil
 	n.troubles.reset()
+	n.profile.Prefs = prefs
+	n.mergeProfiles()
 	n.setPrefs(prefs, true)
 	n.byUser = false
 	n.tellServer()
 	n.client.SetPaused(!prefs.WantRunning || !prefs.SyncEnabled())
 	n.log.Info("logged in", "login", e.Login.LoginName)
 	n.tellLoggedIn()
+	n.told.state = api.NoState // who waits for a new login to lead to Running is to hear so
 }
 
 func (n *Node) loginFailed(e ctl.LoginFailed) {
@@ -172,6 +181,9 @@ func (n *Node) loginFailed(e ctl.LoginFailed) {
 	if e.Final {
 		n.tellError(e.Err) // what may pass is a health warning instead
 		n.stuck = n.netmap == nil || n.rejected
+		if !n.stuck && n.state != api.NeedsLogin {
+			n.loginErr = nil // the login before goes on as if nothing had been
+		}
 		n.loginURL, n.byUser = "", false
 	}
 }
@@ -196,6 +208,7 @@ func (n *Node) online(err error) {
 func (n *Node) mapUpdate(e ctl.MapUpdate) {
 	before := n.netmap
 	n.netmap, n.fromCache = e.Map, false
+	n.expiry.mapChanged(before, e.Map, e.Changes)
 	if self := e.Map.Self; n.profile.Prefs.Config != nil && n.profile.Prefs.Config.NodeID != self.StableID || n.networkChanged() {
 		prefs := n.profile.Prefs.Clone()
 		if prefs.Config != nil {
@@ -205,6 +218,8 @@ func (n *Node) mapUpdate(e ctl.MapUpdate) {
 			}
 		}
 		n.profile.Network = networkProfile(e.Map.Self, e.Map.Domain)
+		n.profile.Prefs = prefs
+		n.mergeProfiles()
 		n.setPrefs(prefs, true)
 	}
 	n.cache.save(n.profile.ID, n.publicKey(n.identity.NodeKey), e.Map, newsForStart(before, e.Map, e.Changes))
@@ -215,30 +230,40 @@ func (n *Node) networkChanged() bool {
 	return n.profile.ID != "" && n.profile.Network != networkProfile(n.netmap.Self, n.netmap.Domain)
 }
 
-func networkProfile(self *control.Node, domain string) state.NetworkProfile {
-	return state.NetworkProfile{MagicDNSName: self.MagicDNSSuffix(), DomainName: domain}
+func networkProfile(self *control.Node, domain string) api.NetworkProfile {
+	return api.NetworkProfile{MagicDNSName: self.MagicDNSSuffix(), DomainName: domain}
 }
 
 // setPrefs replaces the preferences and stores them if the profile is stored or
 // create is set. A disk that cannot be written does not stop the node, but is
-// reported.
+// reported, and tried again.
 func (n *Node) setPrefs(prefs *api.Prefs, create bool) {
 	n.profile.Prefs = prefs
+	create = create || n.storeErr != nil && n.storeCreate
 	if n.profile.ID == "" && !create {
 		return
 	}
 	if err := n.store.Save(n.profile); err != nil {
-		n.log.Error("storing the preferences failed", "err", err)
-		n.storeErr = err
+		if n.storeErr == nil || n.storeErr.Error() != err.Error() {
+			n.log.Error("storing the preferences failed; trying again", "err", err)
+		}
+		n.storeErr, n.storeAt, n.storeCreate = err, time.Now().Add(retryStore), create
 		return
 	}
-	n.storeErr = nil
+	n.storeErr, n.storeCreate = nil, false
 }
 
 // LoginInteractive starts a login by a URL that the user is to open. It arrives on
 // the bus.
 func (n *Node) LoginInteractive(ctx context.Context) error {
 	return n.call(ctx, func() error {
+		if o, ok := n.byKey.take(time.Now()); ok {
+			if o.FreshKey {
+				return nil // that is under way, or done
+			}
+			o.FreshKey = true
+			return n.connect(o, true)
+		}
 		if n.loginURL != "" {
 			n.byUser = true
 			n.tellURL(n.loginURL)
@@ -248,6 +273,24 @@ func (n *Node) LoginInteractive(ctx context.Context) error {
 	})
 }
 
+// keyLogin remembers that Start has logged in by an auth key: front ends that want a login
+// in any case ask for an interactive one right after it, which is to be by that key, and
+// only once.
+type keyLogin struct {
+	options ctl.LoginOptions
+	at      time.Time
+}
+
+// keyLoginPair is how long after Start a call of LoginInteractive belongs to it.
+const keyLoginPair = 10 * time.Second
+
+// take returns the login of a Start just before now, once.
+func (k *keyLogin) take(now time.Time) (ctl.LoginOptions, bool) {
+	last := *k
+	*k = keyLogin{}
+	return last.options, last.options.AuthKey != "" && now.Sub(last.at) < keyLoginPair
+}
+
 // Start begins anew: with other preferences and an auth key, where given.
 func (n *Node) Start(ctx context.Context, o api.StartOptions) error {
 	return n.call(ctx, func() error { return n.start(o) })
@@ -255,6 +298,7 @@ func (n *Node) Start(ctx context.Context, o api.StartOptions) error {
 
 // start runs on the loop.
 func (n *Node) start(o api.StartOptions) error {
+	n.byKey = keyLogin{}
 	if o.UpdatePrefs != nil {
 		next := o.UpdatePrefs.Clone()
 		next.Config = n.profile.Prefs.Config
@@ -267,10 +311,12 @@ func (n *Node) start(o api.StartOptions) error {
 	expired := n.rejected || n.state == api.NeedsLogin && n.netmap != nil
 	switch {
 	case o.AuthKey != "":
-		if n.identity.NodeKey.IsZero() || expired {
-			return n.connect(ctl.LoginOptions{AuthKey: o.AuthKey, FreshKey: true}, true)
-		}
-		return n.connect(ctl.LoginOptions{AuthKey: o.AuthKey}, true)
+		// A key for a node that is in contact is the wish for a new login; for one that
+		// has just started it may be in a script that gives it each time.
+		inContact := n.netmap != nil && !n.fromCache
+		login := ctl.LoginOptions{AuthKey: o.AuthKey, FreshKey: n.identity.NodeKey.IsZero() || expired || inContact}
+		n.byKey = keyLogin{options: login, at: time.Now()}
+		return n.connect(login, true)
 	case n.identity.NodeKey.IsZero() || prefs.LoggedOut:
 		n.stuck = true // until login-interactive
 		if prefs.ControlURL == "" {
@@ -335,7 +381,7 @@ func (n *Node) forget() {
 // will be.
 func (n *Node) forgetKeys() {
 	n.profile.DiscoKey, n.profile.OldNodeKey, n.next = key.NewDisco(), key.NodePrivate{}, state.NextKey{}
-	if err := n.store.DropNextKey(); err != nil {
+	if err := n.store.DropNextKey(n.identity.NodeKey.Public()); err != nil {
 		n.log.Error("forgetting the next node key failed", "err", err)
 	}
 }
@@ -354,7 +400,9 @@ func (n *Node) keepPort() {
 // deleteProfile removes the stored profile and goes on with a blank one for the
 // same server.
 func (n *Node) deleteProfile(id string) error {
-	n.cache.drop()
+	if n.profile.ID == id {
+		n.cache.drop()
+	}
 	err := errors.Join(n.store.Delete(id), n.store.DeleteMap(id))
 	if n.profile.ID == id {
 		blank := api.NewPrefs()
@@ -372,10 +420,14 @@ func (n *Node) ResetAuth(ctx context.Context) error {
 		n.disconnect()
 		n.forget()
 		n.cache.drop()
-		id := n.profile.ID
+		list, err := n.store.Profiles()
+		errs := []error{err, n.store.DeleteAll()}
+		for id := range list {
+			errs = append(errs, n.store.DeleteMap(id))
+		}
 		n.profile = &state.Profile{Prefs: api.NewPrefs(), DiscoKey: n.profile.DiscoKey}
 		n.identity = storedIdentity(n.profile)
-		return errors.Join(n.store.DeleteAll(), n.store.DeleteMap(id))
+		return errors.Join(errs...)
 	})
 }
 

@@ -105,6 +105,14 @@ func (c *mapCache) drop() {
 	c.pending = nil
 }
 
+// turn writes what is pending; the next map is that of another profile.
+func (c *mapCache) turn() {
+	c.flush()
+	c.mu.Lock()
+	c.written = time.Time{}
+	c.mu.Unlock()
+}
+
 // close writes what is pending and ends.
 func (c *mapCache) close() {
 	c.mu.Lock()

@@ -3,11 +3,10 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +23,10 @@ var ErrClosed = errors.New("node is closed")
 
 // retryPlane is the pause before a part that failed to be set up is set up again.
 const retryPlane = 5 * time.Second
+
+// retryStore is the pause before what could not be stored is stored again: the disk may
+// have been full for a moment.
+const retryStore = 15 * time.Second
 
 // goodbyeTimeout bounds the logout of an ephemeral node that closes.
 const goodbyeTimeout = 5 * time.Second
@@ -46,6 +49,9 @@ type Node struct {
 	cancel context.CancelFunc
 	looped chan struct{}
 
+	closeOnce sync.Once
+	closeErr  error
+
 	// Owned by the loop.
 	profile    *state.Profile // never nil; Prefs are replaced, not edited
 	client     *ctl.Client    // nil while there is nothing to talk to
@@ -56,8 +62,9 @@ type Node struct {
 	fromCache  bool        // netmap comes from disk
 	loginURL   string      // where a login waits, or ""
 	byUser     bool        // the login under way was asked for by the user
-	rejected   bool        // the server does not accept the node key any more
-	stuck      bool        // a login was refused
+	byKey      keyLogin
+	rejected   bool // the server does not accept the node key any more
+	stuck      bool // a login was refused
 	loginErr   error
 	controlUp  bool
 	controlErr error
@@ -70,11 +77,15 @@ type Node struct {
 	lastKey    key.NodePrivate // of publicKey
 	lastPublic key.NodePublic
 
+	expiry       expiry // of the peers of netmap
 	applied      appliedPlane
 	appliedDisco key.DiscoPrivate
 	planeErr     error
-	storeErr     error // the latest change is not on disk
+	storeErr     error     // the latest change is not on disk
+	storeAt      time.Time // when that is tried again
+	storeCreate  bool      // it is that of a profile that is to be stored
 	retryAt      time.Time
+	lifeAt       time.Time // when a Starting node stops waiting for a relay; zero if it does not wait
 	told         told
 	troubles     troubles // with the server, for the log
 }
@@ -138,7 +149,8 @@ func newNode(o Options, store *state.Store) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	next, err := store.NextKey()
+	identity := storedIdentity(profile)
+	next, err := store.NextKey(identity.NodeKey.Public())
 	if err != nil {
 		return nil, err
 	}
@@ -146,14 +158,11 @@ func newNode(o Options, store *state.Store) (*Node, error) {
 		options: o, log: o.Logger, store: store, machine: machine, host: learnHost(machine.Public()),
 		userspace: o.TUN == Userspace,
 		bus:       newBus(), box: newMailbox(), looped: make(chan struct{}),
-		profile: profile, identity: storedIdentity(profile), next: next,
+		profile: profile, identity: identity, next: next,
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.cache = newMapCache(store, n.log)
-	if profile.DiscoKey.IsZero() {
-		profile.DiscoKey = key.NewDisco()
-		n.setPrefs(profile.Prefs, false) // the next run is to have it too
-	}
+	n.ensureDisco()
 	n.publish(time.Now())
 	makePlane := o.newPlane
 	if makePlane == nil {
@@ -255,6 +264,7 @@ func (n *Node) begin() {
 		var b netmap.Builder
 		if m, _, err := b.Apply(cached.Map, cached.Saved); err == nil {
 			n.netmap, n.fromCache = m, true
+			n.expiry = expiry{}
 		}
 	}
 	if prefs.WantRunning {
@@ -273,9 +283,26 @@ func (n *Node) inputs(now time.Time) stateInputs {
 	if m := n.netmap; m != nil {
 		in.authorised = m.Self.MachineAuthorized
 		in.expired = in.expired || m.Expired(m.Self, now)
-		in.live = in.live || m.DERPMap == nil || len(m.DERPMap.Regions) == 0
+		in.live = in.live || m.DERPMap == nil || len(m.DERPMap.Regions) == 0 || n.waitedForLife(now)
 	}
 	return in
+}
+
+// patienceForLife is how long a node with a map waits for a relay or a peer to be alive.
+// Most first packets are answered if it does; but where no relay can be reached direct
+// paths may still work, and nobody should wait for what may never come.
+const patienceForLife = 3 * time.Second
+
+// waitedForLife reports whether patienceForLife is over in this Starting.
+func (n *Node) waitedForLife(now time.Time) bool {
+	if n.state != api.Starting {
+		n.lifeAt = time.Time{}
+		return false
+	}
+	if n.lifeAt.IsZero() {
+		n.lifeAt = now.Add(patienceForLife)
+	}
+	return !now.Before(n.lifeAt)
 }
 
 // settle works out the state, brings the plane to it and tells everybody.
@@ -290,6 +317,9 @@ func (n *Node) settle(now time.Time) {
 		if next == api.Running && !n.byUser {
 			n.loginURL = ""
 		}
+	}
+	if n.storeErr != nil && !now.Before(n.storeAt) {
+		n.setPrefs(n.profile.Prefs, n.storeCreate)
 	}
 	n.applyPlane(now)
 	n.publish(now)
@@ -316,10 +346,11 @@ func (n *Node) applyPlane(now time.Time) {
 	cfg := planeConfig{Prefs: n.profile.Prefs, DiscoKey: n.profile.DiscoKey, Now: now}
 	if engineOn(n.state) && n.netmap != nil {
 		cfg.Key, cfg.Map, cfg.ControlConnected = n.identity.NodeKey, n.netmap, n.controlUp
+		cfg.Expired = n.expiry.of(n.netmap, now)
 	}
 	want := appliedPlane{
 		done: true, key: n.publicKey(cfg.Key), netmap: cfg.Map, prefs: cfg.Prefs,
-		controlUp: cfg.ControlConnected, expired: expiredPeers(cfg.Map, now),
+		controlUp: cfg.ControlConnected, expired: cfg.Expired,
 	}
 	if want == n.applied && cfg.DiscoKey.Equal(n.appliedDisco) && (n.retryAt.IsZero() || now.Before(n.retryAt)) {
 		return
@@ -335,21 +366,6 @@ func (n *Node) applyPlane(now time.Time) {
 	n.planeErr = err
 }
 
-// expiredPeers names the peers whose keys have expired, so that the plane is told
-// when that changes.
-func expiredPeers(m *netmap.Map, now time.Time) string {
-	if m == nil {
-		return ""
-	}
-	var names strings.Builder
-	for _, p := range m.Peers {
-		if m.Expired(p, now) {
-			fmt.Fprintf(&names, "%d ", p.ID)
-		}
-	}
-	return names.String()
-}
-
 // nextWake returns how long the loop may sleep without an input.
 func (n *Node) nextWake(now time.Time) time.Duration {
 	wait := time.Hour
@@ -359,6 +375,12 @@ func (n *Node) nextWake(now time.Time) time.Duration {
 		}
 	}
 	consider(n.retryAt)
+	if n.state == api.Starting {
+		consider(n.lifeAt)
+	}
+	if n.storeErr != nil {
+		consider(n.storeAt)
+	}
 	if n.told.healthDue {
 		consider(n.told.healthAt.Add(healthEvery))
 	}
@@ -366,7 +388,8 @@ func (n *Node) nextWake(now time.Time) time.Duration {
 		consider(n.downSince.Add(patience))
 	}
 	if n.netmap != nil {
-		if at, ok := n.netmap.NextExpiry(now); ok {
+		n.expiry.of(n.netmap, now)
+		if at := n.expiry.next; !at.IsZero() {
 			consider(at.Add(time.Second))
 		}
 	}
@@ -430,8 +453,14 @@ func (n *Node) RefreshMap() {
 
 // Close ends the node and undoes what it did to the system. The node stays logged
 // in, unless its state is kept in memory only: then the server is told to forget
-// it.
+// it. It may be called more than once, and returns the same each time.
 func (n *Node) Close() error {
+	n.closeOnce.Do(func() { n.closeErr = n.shutDown() })
+	return n.closeErr
+}
+
+// shutDown ends the loop first, so that nothing asks for anything any more.
+func (n *Node) shutDown() error {
 	if n.store.Ephemeral() {
 		ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 		if err := n.Logout(ctx); err != nil && !errors.Is(err, ErrClosed) {

@@ -391,6 +391,45 @@ func TestStartingUntilAlive(t *testing.T) {
 	}
 }
 
+// TestRunningWithoutAnyRelay has no relay and no peer ever be alive, as where only direct
+// paths work.
+func TestRunningWithoutAnyRelay(t *testing.T) {
+	s := newServer(t)
+	n := newTestNode(t, "")
+	n.plane.set(false, nil)
+	wait := n.watch()
+	prefs := api.NewPrefs()
+	prefs.ControlURL, prefs.WantRunning = s.URL(), true
+	if err := n.Start(t.Context(), api.StartOptions{UpdatePrefs: prefs, AuthKey: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	wait("starting", isState(api.Starting))
+	wait("running", isState(api.Running))
+}
+
+// TestOwnAddressesOnce has a server that tells the node its own endpoints.
+func TestOwnAddressesOnce(t *testing.T) {
+	s := newServer(t)
+	ep := netip.MustParseAddrPort("192.0.2.1:41641")
+	s.Stream = func(r *control.MapRequest, f *ctltest.Frames) {
+		me := self(r.NodeKey)
+		me.Endpoints = []netip.AddrPort{ep}
+		f.Send(&control.MapResponse{Node: me, Domain: "example"})
+		f.Hold()
+	}
+	n := newTestNode(t, "")
+	n.up(s.URL())
+	if got := n.Status(false).Self.Addrs; got == nil || len(got) != 0 {
+		t.Errorf("without a socket the addresses are %#v", got)
+	}
+	n.plane.mu.Lock()
+	n.plane.own = []netip.AddrPort{ep}
+	n.plane.mu.Unlock()
+	if got := n.Status(false).Self.Addrs; len(got) != 1 || got[0] != ep.String() {
+		t.Errorf("addresses %v", got)
+	}
+}
+
 func TestServerIsToldOfEndpointsAndHostname(t *testing.T) {
 	s := newServer(t)
 	n := newTestNode(t, "")

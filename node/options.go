@@ -6,7 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+
+	"github.com/ginnel/ginnel/node/netmon"
+	"github.com/ginnel/ginnel/node/path"
+	"github.com/ginnel/ginnel/node/tun"
 )
 
 // Userspace is the tunnel name for a node without a kernel interface: TCP/IP runs
@@ -42,6 +47,27 @@ type Options struct {
 	// way, kept out of the tunnel.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 
+	// System is where the node meets the operating system; the zero value is the
+	// real one.
+	System System
+
 	// newPlane makes the data plane; nil means the real one.
 	newPlane func(planeOptions) (plane, error)
+}
+
+// System replaces parts of the operating system under a node, for simulations. Each
+// field that is nil stands for the real thing.
+type System struct {
+	// Device is the tunnel interface, which the node closes. With it no route is
+	// changed and Options.TUN is not used.
+	Device tun.Device
+	// ListenPacket opens the UDP socket for network "udp4" or "udp6".
+	ListenPacket func(network string, port uint16) (net.PacketConn, error)
+	// Dial opens TCP connections to relays.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Lookup resolves names of relays.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Interfaces lists the machine's interfaces, and Network tells when they change.
+	Interfaces func() ([]path.Interface, error)
+	Network    netmon.Source
 }

@@ -56,6 +56,7 @@ type planeConfig struct {
 	Prefs            *api.Prefs
 	ControlConnected bool
 	Now              time.Time // for the expiry of keys
+	Expired          string    // whose keys have expired, as text to compare
 }
 
 // planeOptions is what a plane is made of.

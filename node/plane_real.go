@@ -32,6 +32,7 @@ import (
 type realPlane struct {
 	log     *slog.Logger
 	engine  *path.Engine
+	sockets *sockets
 	filter  *filter.Filter
 	dev     *tun.Wrapped
 	tunnel  *tunnel.Tunnel
@@ -78,8 +79,14 @@ func (p *realPlane) open(o planeOptions) error {
 		Out: p.filter.Out, In: p.filter.In,
 		DiscoKey: func(from netip.Addr, k [32]byte) { p.learnDisco(from, key.DiscoPublicFromRaw32(k)) },
 	})
+	listen := o.System.ListenPacket
+	if listen == nil {
+		listen = path.SystemListen(p.router != nil)
+	}
+	p.sockets = newSockets(listen, o.Port, o.preferPort)
 	p.engine, err = path.New(path.Options{
-		Logger: o.Logger.With("part", "path"), Port: o.Port, PreferPort: o.preferPort, Mark: p.user == nil,
+		Logger: o.Logger.With("part", "path"), Port: o.Port, PreferPort: o.preferPort, Mark: p.router != nil,
+		ListenPacket: p.sockets.open, Dial: o.System.Dial, Lookup: o.System.Lookup, Interfaces: o.System.Interfaces,
 		OnEndpoints: func(list []path.Endpoint) {
 			addrs, types := make([]netip.AddrPort, len(list)), make([]control.EndpointType, len(list))
 			for i, ep := range list {
@@ -104,6 +111,9 @@ func (p *realPlane) open(o planeOptions) error {
 // openDevice opens the kernel interface or the userspace stack: the first name of
 // the list that works.
 func (p *realPlane) openDevice(o planeOptions) (tun.Device, error) {
+	if o.System.Device != nil {
+		return o.System.Device, nil
+	}
 	var errs []error
 	for name := range strings.SplitSeq(o.TUN, ",") {
 		if name == Userspace {
@@ -149,7 +159,7 @@ func (p *realPlane) watch(ctx context.Context, o planeOptions) {
 	if p.user == nil {
 		tunName = p.dev.Name()
 	}
-	m, err := netmon.New(netmon.Options{Logger: o.Logger.With("part", "netmon"), Tunnel: tunName})
+	m, err := netmon.New(netmon.Options{Logger: o.Logger.With("part", "netmon"), Tunnel: tunName, Source: o.System.Network})
 	if err != nil {
 		p.log.Warn("changes of the network cannot be watched", "err", err)
 	} else {
@@ -169,6 +179,9 @@ func (p *realPlane) watch(ctx context.Context, o planeOptions) {
 // Apply brings all parts to the wanted state.
 func (p *realPlane) Apply(c planeConfig) error {
 	old := p.cfg.Swap(&c)
+	if c.Map != nil && p.sockets.follow(c.Map.Self) {
+		p.engine.Rebind()
+	}
 	if old.Map == nil && c.Map != nil && p.engine.Connected() {
 		defer p.changed() // no event will tell
 	}
@@ -329,6 +342,12 @@ func (p *realPlane) metrics(s path.Status) []metric {
 	}
 	traffic("inbound", s.Rx)
 	traffic("outbound", s.Tx)
+	for kind, n := range map[string]uint64{"wireguard": s.Unknown.WireGuard, "disco": s.Unknown.Disco, "other": s.Unknown.Other} {
+		list = append(list, metric{
+			"ginnel_inbound_unknown_packets_total", "Packets that came over UDP from nobody known, by what they look like.",
+			"counter", map[string]string{"kind": kind}, float64(n),
+		})
+	}
 	in, out := p.filter.Dropped()
 	for direction, drops := range map[string]map[filter.Reason]uint64{"inbound": in, "outbound": out} {
 		for reason, n := range drops {

@@ -66,7 +66,27 @@ func (n *Node) checkPrefs(p *api.Prefs) error {
 	if p.AdvertisesExitNode() && (p.ExitNodeID != "" || p.ExitNodeIP.IsValid() || p.AutoExitNode != "") {
 		return &PrefsError{"Cannot advertise an exit node and use an exit node at the same time."}
 	}
+	if err := n.checkProfileName(p.ProfileName); err != nil {
+		return err
+	}
 	return n.checkSupported(p)
+}
+
+// checkProfileName refuses a new name for the profile by which another is known.
+func (n *Node) checkProfileName(name string) error {
+	if name == "" || name == n.profile.Prefs.ProfileName {
+		return nil
+	}
+	list, err := n.store.Profiles()
+	if err != nil {
+		return err
+	}
+	for id, p := range list {
+		if id != n.profile.ID && p.Name == name {
+			return &PrefsError{fmt.Sprintf("profile %s has the name %q already", id, name)}
+		}
+	}
+	return nil
 }
 
 // checkSupported refuses to newly turn on what this node cannot do, since a

@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
@@ -88,8 +89,79 @@ func TestCrashDuringRotation(t *testing.T) {
 	if r := s.Registers()[before]; r.NodeKey != next || r.OldNodeKey != old {
 		t.Errorf("registered as %v after %v, want %v after %v", r.NodeKey, r.OldNodeKey, next, old)
 	}
-	if left, err := last.store.NextKey(); err != nil || !left.Key.IsZero() {
+	if left, err := last.store.NextKey(old); err != nil || !left.Key.IsZero() {
 		t.Errorf("next key %v, %v", left, err)
+	}
+}
+
+// TestKeyForARunningNodeIsANewLogin does what front ends do for "log in again, by this
+// auth key": Start and then an interactive login.
+func TestKeyForARunningNodeIsANewLogin(t *testing.T) {
+	s := newServer(t)
+	n := newTestNode(t, "")
+	n.up(s.URL())
+	s.SetRegister(func(r *control.RegisterRequest) (int, *control.RegisterResponse) {
+		switch {
+		case r.Auth == nil:
+			return http.StatusOK, &control.RegisterResponse{AuthURL: s.URL() + "/login/1"}
+		case r.Auth.AuthKey == "wrong":
+			return http.StatusOK, &control.RegisterResponse{Error: "invalid auth key"}
+		}
+		return ctltest.Accept(r)
+	})
+	again := func(key string) {
+		t.Helper()
+		prefs := n.Prefs()
+		prefs.WantRunning, prefs.LoggedOut = true, false
+		if err := n.Start(t.Context(), api.StartOptions{UpdatePrefs: prefs, AuthKey: key}); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.LoginInteractive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := n.Status(false).Self.PublicKey
+
+	wait := n.watch()
+	again("wrong")
+	if e := wait("the refusal", func(m *api.Notify) bool { return m.ErrMessage != nil }); !strings.Contains(*e.ErrMessage, "invalid auth key") {
+		t.Errorf("refused with %q", *e.ErrMessage)
+	}
+	if st := n.Status(false); st.BackendState != api.Running.String() || st.Self.PublicKey != first || st.AuthURL != "" || len(st.Health) != 0 {
+		t.Errorf("after a wrong key: %s, %v, URL %q, health %v", st.BackendState, st.Self.PublicKey, st.AuthURL, st.Health)
+	}
+
+	before := len(s.Registers())
+	again("k2")
+	wait("login", func(m *api.Notify) bool { return m.LoginFinished != nil })
+	wait("that it runs, though it did before", isState(api.Running))
+	until(t, "a map for the new key", func() bool {
+		cfg := n.plane.last()
+		return cfg.Map != nil && cfg.Map.Self.Key != first && cfg.Key.Public() == cfg.Map.Self.Key
+	})
+	got := s.Registers()[before:]
+	if len(got) != 1 || got[0].NodeKey == first || got[0].OldNodeKey != first || got[0].Auth == nil || got[0].Auth.AuthKey != "k2" {
+		t.Errorf("registered %+v", got)
+	}
+}
+
+// TestKeyGivenAtEachStartKeepsTheNode restarts a node under a program that gives the auth
+// key each time.
+func TestKeyGivenAtEachStartKeepsTheNode(t *testing.T) {
+	s := newServer(t)
+	n := newTestNode(t, "")
+	n.up(s.URL())
+	first := n.Status(false).Self.PublicKey
+	n.close()
+	s.Stop() // so that the restarted node is not in contact
+	again := newTestNode(t, n.path)
+	if err := again.Start(t.Context(), api.StartOptions{AuthKey: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	s.Resume()
+	until(t, "contact", func() bool { return again.Status(false).Self.Online })
+	if got := again.Status(false).Self.PublicKey; got != first {
+		t.Error("the node key was replaced")
 	}
 }
 

@@ -38,6 +38,7 @@ func (n *Node) Status(peers bool) *api.Status {
 	s.Self.Online = v.ControlUp
 	s.Self.Relay = ps.HomeCode
 	s.Self.CapMap = m.Self.CapMap
+	s.Self.Addrs = []string{} // not as the server has heard of them
 	for _, ep := range ps.Endpoints {
 		s.Self.Addrs = append(s.Self.Addrs, ep.String())
 	}

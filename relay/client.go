@@ -45,6 +45,7 @@ type client struct {
 	notHere   *rate.Limiter        // of PeerGone(not here) notices
 	cache     *[cacheLen]cached
 	read      readStats
+	throttle  throttle
 	kicks     []kick
 	// Mesh: interests already noted while Server.leaves was pairsEpoch.
 	pairs      map[pair]struct{}
@@ -105,6 +106,7 @@ func (c *client) startKeepAlive() {
 	every := nextKeepAlive()
 	c.keepAlive = time.AfterFunc(math.MaxInt64, func() {
 		if c.out.AddControl(wire.AppendKeepAlive) {
+			c.s.stats.noteRTT(c.raw)
 			c.keepAlive.Reset(every)
 		}
 	})

@@ -35,6 +35,9 @@ type Config struct {
 	// 8192 packets. The oldest packet makes room for the newest, and so do packets
 	// that have waited for a quarter of a second behind others.
 	QueueBytes, QueuePackets int
+	// RateLimit bounds each client that does not hold the mesh key. See
+	// Server.SetRateLimit.
+	RateLimit RateLimit
 }
 
 // Time limits: wire document relay, sections 5, 7.2 and 8.

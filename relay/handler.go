@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/ginnel/ginnel/internal/connlimit"
 	wire "github.com/ginnel/ginnel/wire/relay"
 )
 
@@ -90,8 +91,9 @@ func (s *Server) serveStart(w http.ResponseWriter, r *http.Request) {
 type start struct {
 	addr     netip.AddrPort
 	notIdeal bool
-	early    []byte // what the HTTP server had read of the stream
-	greeting []byte // what goes out before the first frame, with it
+	outer    net.Conn // what the listener gave, perhaps under TLS
+	early    []byte   // what the HTTP server had read of the stream
+	greeting []byte   // what goes out before the first frame, with it
 }
 
 // startRaw takes the connection over from the HTTP server.
@@ -102,6 +104,7 @@ func (s *Server) startRaw(w http.ResponseWriter, r *http.Request, st start) {
 		http.Error(w, "the relay protocol needs HTTP/1.1", http.StatusInternalServerError)
 		return
 	}
+	st.outer = nc
 	if st.early, err = unread(rw.Reader); err != nil {
 		nc.Close()
 		return
@@ -148,7 +151,8 @@ func offersSubprotocol(r *http.Request) bool {
 
 // startWebSocket serves a client in a WebSocket: wire document relay, section 3.3.
 func (s *Server) startWebSocket(w http.ResponseWriter, r *http.Request, st start) {
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	hijacked := &connlimit.Hijacked{ResponseWriter: w}
+	ws, err := websocket.Accept(hijacked, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{wire.WebSocketProtocol},
 		InsecureSkipVerify: true, // any origin: the protocol has its own proof of identity
 		CompressionMode:    websocket.CompressionDisabled,
@@ -162,6 +166,7 @@ func (s *Server) startWebSocket(w http.ResponseWriter, r *http.Request, st start
 		return
 	}
 	s.stats.webSockets.Add(1)
+	st.outer = hijacked.Conn()
 	// The request's context ends with this handler, the connection does not.
 	nc := websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary)
 	s.launch(&shortWrites{Conn: nc, ws: ws}, st)

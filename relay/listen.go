@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/ginnel/ginnel/relay/internal/cork"
@@ -47,8 +48,8 @@ func (l listener) Accept() (net.Conn, error) {
 // is between it and TLS must have a method NetConn that leads back to it. Relaying
 // works without it, at a lower throughput.
 func WrapConn(nc net.Conn) net.Conn {
-	if tc, ok := nc.(*net.TCPConn); ok {
-		setSocketOptions(tc)
+	if sc, ok := nc.(syscall.Conn); ok {
+		setSocketOptions(sc)
 	}
 	return cork.New(nc)
 }

@@ -1,13 +1,13 @@
 package relay
 
 import (
-	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // setSocketOptions sets what makes relaying better and can do without.
-func setSocketOptions(tc *net.TCPConn) {
+func setSocketOptions(tc syscall.Conn) {
 	rc, err := tc.SyscallConn()
 	if err != nil {
 		return

@@ -2,7 +2,7 @@
 
 package relay
 
-import "net"
+import "syscall"
 
-// setSocketOptions sets nothing here.
-func setSocketOptions(*net.TCPConn) {}
+// setSocketOptions does nothing here.
+func setSocketOptions(syscall.Conn) {}

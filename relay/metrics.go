@@ -17,6 +17,7 @@ var (
 	descWatchers     = desc("derp_watchers", "Connections that watch presence.")
 	descAccepts      = desc("derp_accepts", "Connections that began the protocol.")
 	descRefused      = desc("derp_refused", "Connections that failed the handshake or were not admitted.")
+	descFailed       = desc("derp_failed", "Connections that ended in an error, such as a frame that is not allowed.")
 	descBytesRecv    = desc("derp_bytes_received", "Data bytes of packets received from clients.")
 	descBytesSent    = desc("derp_bytes_sent", "Data bytes of packets sent to clients.")
 	descPacketsRecv  = desc("derp_packets_received", "Packets received from clients.")
@@ -34,6 +35,11 @@ var (
 	descGone         = desc("derp_peer_gone_disconnected_frames", "Notices that a peer has left.")
 	descNotHere      = desc("derp_peer_gone_not_here_frames", "Notices that a peer is unknown.")
 	descTimeouts     = desc("derp_sclient_write_timeouts", "Connections cut for not reading.")
+	descRateWaits    = desc("derp_rate_limit_per_client_waited", "Reads that had to wait for the rate limit.")
+	descRate         = desc("derp_rate_limit_per_client_bytes_per_second", "The rate limit of one client; 0 for none.")
+	descRateBurst    = desc("derp_rate_limit_per_client_burst_bytes", "What one client may send at once.")
+	descDupClosed    = desc("derp_dup_client_conns_closed", "Connections closed because their key has too many newer ones.")
+	descRTT          = desc("derp_tcp_rtt", "Round-trip times seen by the kernel, one for each keepalive; the buckets are not cumulative.", "le")
 	descWebSockets   = desc("derp_websocket_accepts", "Connections in a WebSocket.")
 )
 
@@ -63,6 +69,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	count(descDupTotal, st.dupConnsTotal.Load())
 	count(descAccepts, st.accepts.Load())
 	count(descRefused, st.refused.Load())
+	count(descFailed, st.failed.Load())
 	count(descPacketsSent, st.packetsSent.Load())
 	count(descBytesSent, st.bytesSent.Load())
 	count(descForwardIn, st.forwardedIn.Load())
@@ -76,6 +83,14 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	count(descNotHere, st.goneNotHere.Load())
 	count(descTimeouts, st.writeTimeouts.Load())
 	count(descWebSockets, st.webSockets.Load())
+	count(descRateWaits, st.rateWaits.Load())
+	count(descDupClosed, st.dupConnsClosed.Load())
+	limit := c.s.rateLimit.Load()
+	gauge(descRate, limit.BytesPerSecond)
+	gauge(descRateBurst, limit.Burst)
+	for i, le := range rttLabels {
+		count(descRTT, st.rtt[i].Load(), le)
+	}
 	var packets, bytes int64
 	for class, kind := range kindNames {
 		n := st.received[class].packets.Load()

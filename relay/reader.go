@@ -84,8 +84,12 @@ func (c *client) readLoop(early []byte) error {
 	in.w = copy(in.buf, early)
 	defer in.release()
 	for {
+		waiting := in.w - in.r
 		need, err := c.takeFrames(in)
 		c.endBatch()
+		if !c.mesh {
+			c.throttle.wait(&c.s.rateLimit, waiting-(in.w-in.r), c.s)
+		}
 		if err != nil {
 			return err
 		}

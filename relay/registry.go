@@ -7,6 +7,10 @@ import (
 	wire "github.com/ginnel/ginnel/wire/relay"
 )
 
+// maxConnsPerKey is how many connections a key may have. Clients have one, and those
+// that their network has left dead behind them.
+const maxConnsPerKey = 64
+
 // register makes an admitted client reachable and tells the watchers.
 func (s *Server) register(c *client) {
 	s.mu.Lock()
@@ -16,6 +20,10 @@ func (s *Server) register(c *client) {
 	p.addConn(c)
 	if len(p.conns) > 1 {
 		s.stats.dupConnsTotal.Add(1)
+	}
+	if len(p.conns) > maxConnsPerKey {
+		s.stats.dupConnsClosed.Add(1)
+		p.conns[0].raw.Close() // its reader does the rest
 	}
 	s.stats.conns.Add(1)
 	if c.notIdeal {

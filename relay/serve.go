@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/connlimit"
 	"github.com/ginnel/ginnel/relay/internal/cork"
 	wire "github.com/ginnel/ginnel/wire/relay"
 )
@@ -58,6 +59,7 @@ func (s *Server) serve(nc, raw net.Conn, st start) {
 	s.unregister(c)
 	c.end()
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		s.stats.failed.Add(1)
 		s.log.Debug("relay client failed", "client", c.key.ShortString(), "addr", st.addr, "error", err)
 	} else {
 		s.log.Debug("relay client disconnected", "client", c.key.ShortString(), "addr", st.addr)
@@ -98,6 +100,7 @@ func (s *Server) handshake(nc, raw net.Conn, st start) (c *client, rest []byte, 
 	} else if err := s.admit(c, deadline); err != nil {
 		return nil, nil, fmt.Errorf("client %s not admitted: %w", k.ShortString(), err)
 	}
+	connlimit.Admit(st.outer)
 	hello, err := wire.AppendServerInfo(nil, s.priv, k, wire.ServerInfo{Version: wire.ProtocolVersion})
 	if err != nil {
 		return nil, nil, err

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/ginnel/ginnel/relay/internal/outbox"
 	"github.com/ginnel/ginnel/wire/key"
+	wire "github.com/ginnel/ginnel/wire/relay"
 )
 
 // Server is a relay. Its methods are safe for concurrent use.
@@ -25,6 +27,9 @@ type Server struct {
 	table  table
 	stats  stats
 	leaves atomic.Uint64 // counts keys that left the region
+
+	rateLimit atomic.Pointer[RateLimit]
+	closing   chan struct{} // closed by Close
 
 	wg sync.WaitGroup // connections
 
@@ -52,6 +57,10 @@ func New(cfg Config) (*Server, error) {
 		pub:      cfg.PrivateKey.Public(),
 		conns:    make(map[net.Conn]struct{}),
 		watchers: make(map[*client]struct{}),
+		closing:  make(chan struct{}),
+	}
+	if err := s.SetRateLimit(cfg.RateLimit); err != nil {
+		return nil, err
 	}
 	if err := cfg.setLimits(&s.limits); err != nil {
 		return nil, err
@@ -81,6 +90,9 @@ func (s *Server) HasMeshKey(k key.MeshKey) bool { return s.cfg.MeshKey.Equal(k) 
 // are refused. It does not close listeners.
 func (s *Server) Close() error {
 	s.mu.Lock()
+	if !s.closed {
+		close(s.closing)
+	}
 	s.closed = true
 	for nc := range s.conns {
 		nc.Close()
@@ -91,6 +103,28 @@ func (s *Server) Close() error {
 		s.cfg.Metrics.Unregister(collector{s})
 	}
 	return nil
+}
+
+// Restart tells all clients that the relay is about to restart and gives them time,
+// until ctx ends, to take it in. It is for the moment before Close: clients that know
+// the notice come back spread over the time that it names, and do not take the relay
+// for broken meanwhile (wire document relay, section 6.3).
+func (s *Server) Restart(ctx context.Context, spread, tryFor time.Duration) {
+	var told []*client
+	s.table.each(func(p *peer) {
+		if c := p.active.Load(); c != nil {
+			told = append(told, c)
+		}
+	})
+	for _, c := range told {
+		notice := wire.Restarting{ReconnectIn: rand.N(spread + 1), TryFor: tryFor}
+		c.out.AddControl(notice.Append)
+	}
+	for _, c := range told {
+		if !c.out.Flushed(ctx) {
+			return
+		}
+	}
 }
 
 // track counts a connection in, unless the server is closed. raw is what Close

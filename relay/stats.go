@@ -31,7 +31,7 @@ type classCount struct{ packets, bytes atomic.Int64 }
 
 // stats are the counters of a Server. The packet path adds to them once per batch.
 type stats struct {
-	accepts, refused, webSockets                    atomic.Int64
+	accepts, refused, failed, webSockets            atomic.Int64
 	conns, homeConns, notIdealConns                 atomic.Int64
 	dupConnsTotal                                   atomic.Int64
 	homeMovesIn, homeMovesOut                       atomic.Int64
@@ -41,6 +41,9 @@ type stats struct {
 	forwardedIn, forwardedOut                       atomic.Int64
 	unknownFrames, gotPing, sentPong, writeTimeouts atomic.Int64
 	goneDisconnected, goneNotHere                   atomic.Int64
+	rateWaits                                       atomic.Int64
+	dupConnsClosed                                  atomic.Int64
+	rtt                                             [rttBuckets]atomic.Int64
 }
 
 // drop counts dropped packets and their data bytes.

@@ -175,7 +175,7 @@ func (a *authority) validate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		req.Host = acmeTestHost
+		req.Host = acmeTestHost + ":80" // some name the port
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return err

@@ -1,19 +1,24 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/connlimit"
 	"github.com/ginnel/ginnel/server/maps"
 	"github.com/ginnel/ginnel/server/tailnet"
 	"github.com/ginnel/ginnel/wire/control"
@@ -66,11 +71,22 @@ type Config struct {
 	// serves /metrics on Listen, to requests from this machine only.
 	MetricsListen string
 
+	// ListenTCP, ListenUDP and ListenAdmin open the sockets for nodes and the admin
+	// socket in place of the system, for simulations. Nil asks the system.
+	ListenTCP   func(addr string) (net.Listener, error)
+	ListenUDP   func(addr string) (net.PacketConn, error)
+	ListenAdmin func(path string) (net.Listener, error)
+	// Lookup resolves the server's own host names, for nodes whose resolver does not; nil
+	// asks the system.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+
 	LogLevel  slog.Level
 	LogFormat string // "text" or "json"
 	// Logger, when not nil, is used in place of one made by LogLevel and
 	// LogFormat.
 	Logger *slog.Logger
+
+	strangers connlimit.Limits // zero means strangerLimits
 }
 
 // AdminSocketName is the name of the admin socket in the data directory.
@@ -146,6 +162,7 @@ func (c *Config) Check() error {
 	for _, a := range c.Listen {
 		bad("listen", checkHostPort(a, true))
 	}
+	bad("listen", c.checkOverlaps())
 	bad("url", checkURL(c.URL))
 	bad("tls-cert", c.checkTLS())
 	bad("acme-host", c.checkACME())
@@ -180,6 +197,93 @@ func (c *Config) Check() error {
 		bad("log-format", fmt.Errorf("%q is neither text nor json", c.LogFormat))
 	}
 	return errors.Join(errs...)
+}
+
+// CheckDataDir reports why this user could not keep data in the data directory. It leaves
+// nothing behind.
+func (c *Config) CheckDataDir() error {
+	dir, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return fmt.Errorf("data-dir: %w", err)
+	}
+	nearest := dir // that exists
+	for {
+		info, err := os.Stat(nearest)
+		if err == nil && !info.IsDir() {
+			return fmt.Errorf("data-dir: %s is not a directory", nearest)
+		}
+		if err == nil {
+			break
+		}
+		up := filepath.Dir(nearest)
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) || up == nearest {
+			return fmt.Errorf("data-dir: %w", err)
+		}
+		nearest = up
+	}
+	probe, err := os.MkdirTemp(nearest, ".ginnel-server-check-")
+	if err == nil {
+		err = os.Remove(probe)
+	}
+	if err != nil {
+		return fmt.Errorf("data-dir: nothing can be made in %s (%w); name another, or run this as the user that the server runs as", nearest, err)
+	}
+	return nil
+}
+
+// Warnings returns what may be meant, but often is a mistake, each with the name of the
+// setting.
+func (c *Config) Warnings() (list []string) {
+	if c.ACMEHost != "" && !slices.ContainsFunc(c.Listen, func(addr string) bool {
+		_, port, err := net.SplitHostPort(addr)
+		return err == nil && (port == "443" || port == "80")
+	}) {
+		list = append(list, "acme-host: "+acmePorts)
+	}
+	return list
+}
+
+// acmePorts is what to do when the certificate authority cannot reach the server by itself.
+const acmePorts = "neither port 80 nor 443 is served, where the certificate authority looks: use --listen :443,:80, or forward one of them to this server"
+
+// checkOverlaps looks for TCP addresses that cannot be listened on together.
+func (c *Config) checkOverlaps() error {
+	seen := slices.Clone(c.Listen)
+	if c.MetricsListen != "" {
+		seen = append(seen, c.MetricsListen)
+	}
+	for i, a := range seen {
+		for _, b := range seen[:i] {
+			if !overlap(a, b) {
+				continue
+			}
+			if a == b {
+				return fmt.Errorf("%s is there twice", a)
+			}
+			return fmt.Errorf("%s and %s overlap: name each port once", b, a)
+		}
+	}
+	return nil
+}
+
+// overlap reports whether two TCP addresses cannot be listened on together.
+func overlap(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	ipA, errA := netip.ParseAddr(hostA)
+	ipB, errB := netip.ParseAddr(hostB)
+	all := func(host string, ip netip.Addr) bool { return host == "" || ip == netip.IPv6Unspecified() }
+	switch {
+	case hostA == hostB || all(hostA, ipA) || all(hostB, ipB):
+		return true
+	case errA != nil || errB != nil:
+		return false // names: nobody knows yet
+	}
+	ipA, ipB = ipA.Unmap(), ipB.Unmap()
+	return ipA == ipB || ipA.Is4() && ipB.Is4() && (ipA.IsUnspecified() || ipB.IsUnspecified())
 }
 
 // checkHostPort checks an address. To listen the host may be empty and the port

@@ -31,6 +31,11 @@ func TestConfigCheck(t *testing.T) {
 		"no address":        {func(c *Config) { c.Listen = nil }, []string{"listen"}},
 		"address":           {func(c *Config) { c.Listen = []string{"8080"} }, []string{"listen", "host:port"}},
 		"port":              {func(c *Config) { c.Listen = []string{":http"} }, []string{"listen", "http"}},
+		"address twice":     {func(c *Config) { c.Listen = []string{":8080", ":8080"} }, []string{"listen", ":8080 is there twice"}},
+		"all and one":       {func(c *Config) { c.Listen = []string{":80", "127.0.0.1:80"} }, []string{"listen", "overlap"}},
+		"all IPv4 and one":  {func(c *Config) { c.Listen = []string{"0.0.0.0:80", "127.0.0.1:80"} }, []string{"listen", "overlap"}},
+		"metrics on listen": {func(c *Config) { c.MetricsListen = "127.0.0.1:8080" }, []string{"listen", "overlap"}},
+		"no overlap":        {func(c *Config) { c.Listen = []string{"0.0.0.0:80", "[::1]:80", ":0", ":0", "127.0.0.1:81"} }, nil},
 		"URL scheme":        {func(c *Config) { c.URL = "ftp://x" }, []string{"url"}},
 		"URL without one":   {func(c *Config) { c.URL = "mesh.example.com" }, []string{"url"}},
 		"URL with path":     {func(c *Config) { c.URL = "https://x/y" }, []string{"url", "nothing more"}},
@@ -70,6 +75,42 @@ func TestConfigCheck(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v does not say %q", name, err, want)
 			}
+		}
+	}
+}
+
+func TestCheckDataDir(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		dir: "", filepath.Join(dir, "a", "b"): "", file: "is not a directory", filepath.Join(file, "x"): "is not a directory",
+		"/proc/none/x": "nothing can be made in /proc",
+	} {
+		c := DefaultConfig()
+		c.DataDir = path
+		err := c.CheckDataDir()
+		if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestConfigWarnings(t *testing.T) {
+	for listen, warn := range map[string]bool{":8080": true, ":443": false, "192.0.2.1:80": false} {
+		c := DefaultConfig()
+		c.Listen, c.ACMEHost = []string{listen}, "mesh.example.com"
+		if got := c.Warnings(); (len(got) > 0) != warn {
+			t.Errorf("%s: %q", listen, got)
+		}
+		c.ACMEHost = ""
+		if got := c.Warnings(); len(got) > 0 {
+			t.Errorf("%s without ACME: %q", listen, got)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func ParseEnv(fs *flag.FlagSet) error {
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	file := fs.Lookup("config").Value.String()
 	if file == "" {
-		file = os.Getenv(EnvPrefix + "_CONFIG")
+		file = os.Getenv(cli.EnvName(EnvPrefix, "config"))
 	}
 	// What a variable or the file sets is not "given" for the next source, so
 	// the weakest comes first.
@@ -75,16 +75,7 @@ func ParseEnv(fs *flag.FlagSet) error {
 			return err
 		}
 	}
-	var errs []error
-	fs.VisitAll(func(f *flag.Flag) {
-		name := EnvPrefix + "_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if text, ok := os.LookupEnv(name); ok && !given[f.Name] {
-			if err := f.Value.Set(text); err != nil {
-				errs = append(errs, fmt.Errorf("environment variable %s=%q: %w", name, text, err))
-			}
-		}
-	})
-	return errors.Join(errs...)
+	return cli.SetFromEnv(fs, EnvPrefix)
 }
 
 // parseFile sets the flags that a file names, but for those given already.

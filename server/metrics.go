@@ -32,11 +32,26 @@ func (s *Server) registerMetrics() {
 		gauge("nodes", "Nodes known.", func() float64 { return float64(s.tailnet.Snapshot().NodeCount()) }),
 		gauge("change_seq", "Number of the last command on disk.", func() float64 { return float64(s.tailnet.Snapshot().Seq()) }),
 		gauge("pending_logins", "Logins that wait for approval.", func() float64 { return float64(len(s.tailnet.PendingLogins())) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ginnel", Subsystem: "server", Name: "strangers",
+			Help: "Connections at whose other end no node has shown itself yet."},
+			func() float64 { return float64(s.limit.Strangers()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "ginnel", Subsystem: "server", Name: "strangers_evicted_total",
+			Help: "Connections of strangers closed because there were too many."},
+			func() float64 { return float64(s.limit.Evicted()) }),
 		counter("commands_total", "Commands that changed the model.", func(st tailnet.Stats) float64 { return float64(st.Commands) }),
 		counter("commits_total", "Transactions that held them.", func(st tailnet.Stats) float64 { return float64(st.Commits) }),
 		counter("commit_errors_total", "Transactions that failed.", func(st tailnet.Stats) float64 { return float64(st.CommitErrors) }),
+		counter("logins_evicted_total", "Pending logins dropped because there were too many.", func(st tailnet.Stats) float64 { return float64(st.LoginsEvicted) }),
 		counter("commit_seconds_total", "Time spent in transactions.", func(st tailnet.Stats) float64 { return st.CommitTime.Seconds() }),
 	)
+}
+
+// badConnections is a counter of the connections that net/http refuses.
+func (s *Server) badConnections() prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "ginnel", Subsystem: "server", Name: "bad_connections_total",
+		Help: "Connections that spoke neither HTTP nor TLS as they should."})
+	s.metrics.MustRegister(c)
+	return c
 }
 
 // metricsHandler serves the metrics, and /healthz beside them.

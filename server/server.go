@@ -16,6 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ginnel/ginnel/internal/connlimit"
+	"github.com/ginnel/ginnel/internal/httpcount"
 	"github.com/ginnel/ginnel/internal/version"
 	"github.com/ginnel/ginnel/relay"
 	"github.com/ginnel/ginnel/relay/stunserver"
@@ -39,11 +41,13 @@ type Server struct {
 	tailnet *tailnet.Service
 	hub     *maps.Hub
 	control *control.Server
-	relay   *relay.Server // nil without
-	unwatch func()        // ends what keeps relay in step with tailnet
+	relay   *relay.Server       // nil without
+	unwatch func()              // ends what keeps relay in step with tailnet
+	names   *relay.BootstrapDNS // nil without relay
 	admin   *admin.Server
 	tls     *tlsSetup
 
+	limit    *connlimit.Limiter
 	sniffers []*sniffer
 	web      *http.Server
 	adminL   net.Listener
@@ -56,6 +60,7 @@ type Server struct {
 	firstJoin string
 
 	closing sync.Once
+	closed  chan struct{} // by Close
 }
 
 // shutdownTime is how long requests under way may take when the server ends.
@@ -67,7 +72,11 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	s := &Server{cfg: cfg, log: cfg.logger(), metrics: prometheus.NewRegistry(), started: time.Now()}
+	s := &Server{cfg: cfg, log: cfg.logger(), metrics: prometheus.NewRegistry(), started: time.Now(), closed: make(chan struct{})}
+	if cfg.strangers == (connlimit.Limits{}) {
+		cfg.strangers = strangerLimits()
+	}
+	s.limit = connlimit.New(cfg.strangers)
 	if err := s.open(context.Background()); err != nil {
 		s.Close()
 		return nil, err
@@ -125,36 +134,49 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.registerMetrics()
 	s.web = &http.Server{
 		Handler:           s.handler(),
-		ReadHeaderTimeout: 30 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      requestTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		TLSNextProto:      noHTTP2,
 	}
+	httpcount.Watch(s.web, s.badConnections().Inc)
 	return s.firstStart(ctx)
 }
 
 // listen opens the sockets. The lock of the data directory is held already.
 func (s *Server) listen() error {
+	c := &s.cfg
+	if c.ListenTCP == nil {
+		c.ListenTCP = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+	}
+	if c.ListenUDP == nil {
+		c.ListenUDP = func(addr string) (net.PacketConn, error) { return net.ListenPacket("udp", addr) }
+	}
+	if c.ListenAdmin == nil {
+		c.ListenAdmin = admin.Listen
+	}
 	for _, addr := range s.cfg.Listen {
-		l, err := net.Listen("tcp", addr)
+		l, err := c.ListenTCP(addr)
 		if err != nil {
 			return listenError("listen", addr, err)
 		}
-		s.sniffers = append(s.sniffers, newSniffer(l, s.log))
+		s.sniffers = append(s.sniffers, newSniffer(l, s.limit, s.log))
 	}
 	var err error
 	if s.cfg.MetricsListen != "" {
-		if s.metricsL, err = net.Listen("tcp", s.cfg.MetricsListen); err != nil {
+		if s.metricsL, err = c.ListenTCP(c.MetricsListen); err != nil {
 			return listenError("metrics-listen", s.cfg.MetricsListen, err)
 		}
 	}
 	if s.cfg.STUN != "" {
-		if s.stun, err = net.ListenPacket("udp", s.cfg.STUN); err != nil {
+		if s.stun, err = c.ListenUDP(c.STUN); err != nil {
 			return listenError("stun", s.cfg.STUN, err)
 		}
 	}
-	if s.adminL, err = admin.Listen(s.cfg.SocketPath()); err != nil {
+	if s.adminL, err = c.ListenAdmin(c.SocketPath()); err != nil {
 		return err
 	}
 	s.url = s.cfg.publicURL(s.Addrs())
@@ -232,11 +254,21 @@ func (s *Server) startRelay(ctx context.Context) error {
 	})
 	if err == nil {
 		_, s.unwatch = s.tailnet.Subscribe(s.evict)
+		s.names = relay.NewBootstrapDNS(s.ownNames(), s.cfg.Lookup, s.log.With("part", "bootstrap-dns"))
 	}
 	return err
 }
 
 var errNotOurs = errors.New("not a node of this network")
+
+// ownNames returns the names of this server that nodes may have to resolve.
+func (s *Server) ownNames() []string {
+	host, _ := hostPort(s.url)
+	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" {
+		return nil
+	}
+	return []string{host}
+}
 
 // mayRelay reports whether a node may use relays: it is known, approved and its
 // key is valid.
@@ -315,7 +347,7 @@ func (s *Server) Addrs() []netip.AddrPort {
 func (s *Server) FirstJoin() string { return s.firstJoin }
 
 // Run serves until ctx ends, then lets requests under way finish and closes
-// everything. It returns nil when ctx ended it.
+// everything. It returns nil when ctx or Close ended it.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -336,11 +368,21 @@ func (s *Server) Run(ctx context.Context) error {
 		serve("https", func() error { return s.web.Serve(s.tlsListener(sn)) })
 	}
 	serve("admin", func() error { return s.admin.Serve(s.adminL) })
+	if s.names != nil {
+		wg.Go(func() { s.names.Run(ctx) })
+	}
 	if s.stun != nil {
 		serve("stun", func() error { return stunserver.Serve(ctx, s.stun, s.log.With("part", "stun"), s.metrics) })
 	}
 	if s.metricsL != nil {
-		m := &http.Server{Handler: s.metricsHandler(), ReadHeaderTimeout: 10 * time.Second}
+		m := &http.Server{
+			Handler:           s.metricsHandler(),
+			ReadHeaderTimeout: headerTimeout,
+			ReadTimeout:       requestTimeout,
+			WriteTimeout:      requestTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeader,
+		}
 		serve("metrics", func() error { return m.Serve(s.metricsL) })
 		defer m.Close()
 	}
@@ -349,6 +391,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
+	case <-s.closed:
 	case err = <-failed:
 	}
 	stop()
@@ -360,7 +403,10 @@ func (s *Server) Run(ctx context.Context) error {
 
 // Close ends the server without Run, or while it runs.
 func (s *Server) Close() (err error) {
-	s.closing.Do(func() { err = s.close() })
+	s.closing.Do(func() {
+		close(s.closed)
+		err = s.close()
+	})
 	return err
 }
 
@@ -376,6 +422,7 @@ func (s *Server) close() error {
 	}
 	if s.relay != nil {
 		s.unwatch()
+		s.tellRelayClients(ctx)
 		errs = append(errs, s.relay.Close())
 	}
 	if s.web != nil {
@@ -408,6 +455,18 @@ func (s *Server) close() error {
 		errs = append(errs, s.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// tellRelayClients says on the embedded relay that it will be back.
+func (s *Server) tellRelayClients(ctx context.Context) {
+	const (
+		patience = 500 * time.Millisecond // of the shutdown
+		spread   = 2 * time.Second        // over which nodes come back
+		tryFor   = 10 * time.Second       // until the relay counts as broken
+	)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	s.relay.Restart(ctx, spread, tryFor)
 }
 
 // logger returns the configured logger, to standard error unless it was given.

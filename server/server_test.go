@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/tlscert"
 	"github.com/ginnel/ginnel/relay/client"
 	"github.com/ginnel/ginnel/server/admin"
 	"github.com/ginnel/ginnel/server/control/controltest"
@@ -418,7 +419,7 @@ func TestRelayOff(t *testing.T) {
 
 func TestTLSFiles(t *testing.T) {
 	c := testConfig(t)
-	pemText, err := makeSelfSigned("mesh.example.com", time.Now())
+	pemText, err := tlscert.SelfSigned("test", time.Now(), "mesh.example.com")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -529,5 +530,20 @@ func TestRelayMapFileRoundTrip(t *testing.T) {
 	}
 	if _, err := relayMap(&relayPlace{region: 900, host: "x", port: 443}, back); err == nil {
 		t.Error("two relays share a region number")
+	}
+}
+
+// A node whose resolver fails finds the server by its relay.
+func TestBootstrapDNS(t *testing.T) {
+	c := testConfig(t)
+	c.URL = "http://localhost.localdomain:8080"
+	s := run(t, c)
+	if code, body := get(t, "https://"+s.Addrs()[0].String()+"/bootstrap-dns?q=localhost.localdomain"); code != http.StatusOK || !strings.HasPrefix(body, "{") {
+		t.Errorf("%d %s", code, body)
+	}
+	for url, want := range map[string]int{"http://mesh.example.com": 1, "http://192.0.2.1:8080": 0, "https://[2001:db8::1]": 0, "http://localhost:80": 0} {
+		if got := (&Server{url: url}).ownNames(); len(got) != want {
+			t.Errorf("%s: names %q", url, got)
+		}
 	}
 }

@@ -2,12 +2,13 @@ package server
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/ginnel/ginnel/internal/connlimit"
 )
 
 // sniffTimeout is how long a new connection may take for its first byte.
@@ -17,11 +18,13 @@ const sniffTimeout = 10 * time.Second
 const tlsHandshakeByte = 0x16
 
 // sniffer splits what a TCP listener accepts by the first byte of each
-// connection. It looks at the byte without taking it, so that both sides get the
-// plain *net.TCPConn.
+// connection. Where the system can, it looks at the byte without taking it, so that
+// both sides get the plain TCP connection. All connections begin as those of
+// strangers.
 type sniffer struct {
 	l     net.Listener
 	log   *slog.Logger
+	limit *connlimit.Limiter
 	http  *chanListener
 	tls   *chanListener
 	wg    sync.WaitGroup
@@ -30,10 +33,11 @@ type sniffer struct {
 	fresh map[net.Conn]struct{} // connections whose first byte is awaited
 }
 
-func newSniffer(l net.Listener, log *slog.Logger) *sniffer {
+func newSniffer(l net.Listener, limit *connlimit.Limiter, log *slog.Logger) *sniffer {
 	s := &sniffer{
 		l:     l,
 		log:   log,
+		limit: limit,
 		http:  newChanListener(l.Addr()),
 		tls:   newChanListener(l.Addr()),
 		fresh: map[net.Conn]struct{}{},
@@ -57,7 +61,7 @@ func (s *sniffer) run() {
 			continue
 		}
 		pause = 0
-		if s.add(c) {
+		if c := s.limit.Add(c); s.add(c) {
 			s.wg.Go(func() { s.sort(c) })
 		}
 	}
@@ -78,7 +82,7 @@ func (s *sniffer) add(c net.Conn) bool {
 // sort hands a connection to the listener that its first byte calls for.
 func (s *sniffer) sort(c net.Conn) {
 	c.SetReadDeadline(time.Now().Add(sniffTimeout))
-	first, err := peek(c.(*net.TCPConn))
+	first, whole, err := peek(c)
 	s.mu.Lock()
 	delete(s.fresh, c)
 	s.mu.Unlock()
@@ -88,9 +92,9 @@ func (s *sniffer) sort(c net.Conn) {
 	}
 	c.SetReadDeadline(time.Time{})
 	if first == tlsHandshakeByte {
-		s.tls.deliver(c)
+		s.tls.deliver(whole)
 	} else {
-		s.http.deliver(c)
+		s.http.deliver(whole)
 	}
 }
 
@@ -111,32 +115,37 @@ func (s *sniffer) close() {
 // errNoByte says that a connection ended before its first byte.
 var errNoByte = errors.New("connection ended before its first byte")
 
-// peek returns the first byte of a connection and leaves it there.
-func peek(c *net.TCPConn) (byte, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
+// peekByReading returns the first byte of a connection, and a connection that has
+// that byte still to be read.
+func peekByReading(c net.Conn) (byte, net.Conn, error) {
 	var b [1]byte
-	var n int
-	var peekErr error
-	err = raw.Read(func(fd uintptr) bool {
-		for {
-			n, _, peekErr = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK)
-			if peekErr != unix.EINTR {
-				return peekErr != unix.EAGAIN
-			}
-		}
-	})
+	n, err := c.Read(b[:])
 	switch {
-	case err != nil:
-		return 0, err
-	case peekErr != nil:
-		return 0, peekErr
-	case n == 0:
-		return 0, errNoByte
+	case n == 1:
+		return b[0], &unreadConn{Conn: c, first: b[:]}, nil
+	case err == nil, errors.Is(err, io.EOF):
+		err = errNoByte
 	}
-	return b[0], nil
+	return 0, nil, err
+}
+
+// unreadConn is a connection one byte of which was read and given back.
+type unreadConn struct {
+	net.Conn
+	first []byte
+}
+
+// NetConn returns the connection below.
+func (c *unreadConn) NetConn() net.Conn { return c.Conn }
+
+// Read returns the byte that was given back, then what follows.
+func (c *unreadConn) Read(p []byte) (int, error) {
+	if len(c.first) > 0 && len(p) > 0 {
+		n := copy(p, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
 }
 
 // chanListener is a listener that is fed.

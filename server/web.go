@@ -69,6 +69,7 @@ func (s *Server) handler() http.Handler {
 	if s.relay != nil {
 		mux.Handle("/derp", s.relay.Handler())
 		mux.Handle("/derp/", s.relay.Handler())
+		mux.Handle("/bootstrap-dns", s.names)
 	}
 	mux.HandleFunc("/generate_204", relay.ServeConnectivity)
 	mux.HandleFunc("POST /verify", s.serveVerify)
@@ -87,14 +88,32 @@ func (s *Server) handler() http.Handler {
 // onlyLocal serves requests of this machine. One that came through a proxy is not.
 func onlyLocal(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		from, err := netip.ParseAddrPort(r.RemoteAddr)
 		forwarded := r.Header.Get("Forwarded") + r.Header.Get("X-Forwarded-For") + r.Header.Get("X-Real-Ip") + r.Header.Get("Via")
-		if err != nil || !from.Addr().Unmap().IsLoopback() || forwarded != "" {
+		if !fromHere(r) || forwarded != "" {
 			http.Error(w, "metrics are served to this machine only; see --metrics-listen", http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// fromHere reports whether the connection of a request began on this machine: one to an
+// own address begins at that same address.
+func fromHere(r *http.Request) bool {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	ip := from.Addr().Unmap()
+	if ip.IsLoopback() {
+		return true
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	to, err := netip.ParseAddrPort(local.String())
+	return err == nil && to.Addr().Unmap() == ip
 }
 
 // healthTimeout bounds a health check.

@@ -18,6 +18,7 @@ import (
 	"github.com/ginnel/ginnel/bench/mesh"
 	"github.com/ginnel/ginnel/bench/report"
 	"github.com/ginnel/ginnel/bench/rig"
+	"github.com/ginnel/ginnel/internal/cli"
 )
 
 // The bars.
@@ -28,37 +29,25 @@ const (
 
 // options are the command's flags.
 type options struct {
-	bin    string
+	bin    mesh.Programs
 	peers  int
 	settle time.Duration
-	strict bool
 }
 
-// Command returns the sub-command "idle".
-func Command() *ffcli.Command {
+// Command returns the sub-command "idle", which prints to stdout.
+func Command(stdout io.Writer) *ffcli.Command {
 	o := &options{}
-	fs := flag.NewFlagSet("idle", flag.ContinueOnError)
-	fs.StringVar(&o.bin, "bin", mesh.OwnFolder(), "`folder` with ginneld, ginnel and ginnel-server")
-	fs.IntVar(&o.peers, "peers", 10, "`number` of peers")
-	fs.DurationVar(&o.settle, "settle", 20*time.Second, "`time` of idleness before the memory is measured")
-	fs.BoolVar(&o.strict, "strict", false, "fail when a bar is not met")
-	return &ffcli.Command{
-		Name:       "idle",
-		ShortUsage: "ginnel-bench idle [flags]",
-		ShortHelp:  "memory of an idle node and size of its program; needs root",
-		FlagSet:    fs,
-		Exec: func(ctx context.Context, _ []string) error {
-			res, err := run(ctx, o)
-			if err != nil {
-				return err
-			}
-			res.print(os.Stdout)
-			if o.strict {
-				return report.Check(res.Bars)
-			}
-			return nil
+	return mesh.Bench{
+		Name: "idle", Help: "Memory of an idle node and size of its program; needs root",
+		Flags: func(fs *flag.FlagSet) {
+			fs.IntVar(&o.peers, "peers", 10, "`number` of peers")
+			fs.DurationVar(&o.settle, "settle", 20*time.Second, "`time` of idleness before the memory is measured")
 		},
-	}
+		Run: func(ctx context.Context, bin mesh.Programs) (mesh.Result, error) {
+			o.bin = bin
+			return run(ctx, o)
+		},
+	}.Command(stdout)
 }
 
 // A result is the outcome.
@@ -74,7 +63,7 @@ type result struct {
 // run sets up a server, peers and the node that is measured.
 func run(ctx context.Context, o *options) (*result, error) {
 	if o.peers < 0 || o.settle <= 0 {
-		return nil, errors.New("--peers must not be negative and --settle must be above 0")
+		return nil, cli.Usagef("--peers must not be negative and --settle must be above 0")
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute+o.settle+time.Duration(o.peers)*5*time.Second)
 	defer cancel()
@@ -104,7 +93,7 @@ func run(ctx context.Context, o *options) (*result, error) {
 	if res.RSS, err = node.RSS(); err != nil {
 		return nil, err
 	}
-	info, err := os.Stat(filepath.Join(o.bin, "ginneld"))
+	info, err := os.Stat(filepath.Join(string(o.bin), "ginneld"))
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +108,6 @@ func run(ctx context.Context, o *options) (*result, error) {
 // setUp starts everything and returns the node to measure, which has heard from
 // all its peers. The peers run in userspace, on the server's host.
 func setUp(ctx context.Context, r *rig.Rig, o *options) (*mesh.Node, error) {
-	bin := mesh.Programs(o.bin)
 	hub, err := r.Host("hub")
 	if err != nil {
 		return nil, err
@@ -135,7 +123,7 @@ func setUp(ctx context.Context, r *rig.Rig, o *options) (*mesh.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := mesh.StartServer(ctx, bin, r, hub, "ginnel-server", "10.73.0.1")
+	server, err := mesh.StartServer(ctx, o.bin, r, hub, "ginnel-server", "10.73.0.1")
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +132,7 @@ func setUp(ctx context.Context, r *rig.Rig, o *options) (*mesh.Node, error) {
 		return nil, err
 	}
 	join := func(kind mesh.Kind, h *rig.Host, name string) (*mesh.Node, error) {
-		n, err := mesh.StartNode(ctx, kind, bin, r, h, name)
+		n, err := mesh.StartNode(ctx, kind, o.bin, r, h, name)
 		if err != nil {
 			return nil, err
 		}
@@ -177,17 +165,16 @@ func short(ctx context.Context) context.Context {
 	return ctx
 }
 
-// print writes the figures, the verdicts, and the JSON in the last line.
-func (r *result) print(w io.Writer) {
+// Print writes the figures.
+func (r *result) Print(w io.Writer) {
 	fmt.Fprintf(w, "idle: ginneld with %d peers\n", r.Peers)
 	report.Table(w, [][]string{
 		{"RSS MiB", "CPU %", "program MB"},
 		{number(float64(r.RSS) / (1 << 20)), number(r.CPUPercent), number(float64(r.Size) / 1e6)},
 	})
-	for _, b := range r.Bars {
-		fmt.Fprintln(w, b)
-	}
-	report.JSON(w, r)
 }
+
+// Verdicts returns the bars.
+func (r *result) Verdicts() []report.Bar { return r.Bars }
 
 func number(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) }

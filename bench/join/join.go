@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/ginnel/ginnel/bench/mesh"
 	"github.com/ginnel/ginnel/bench/report"
 	"github.com/ginnel/ginnel/bench/rig"
+	"github.com/ginnel/ginnel/internal/cli"
 )
 
 const (
@@ -29,35 +29,23 @@ const (
 
 // options are the command's flags.
 type options struct {
-	bin    string
+	bin    mesh.Programs
 	rounds int
-	strict bool
 }
 
-// Command returns the sub-command "join".
-func Command() *ffcli.Command {
+// Command returns the sub-command "join", which prints to stdout.
+func Command(stdout io.Writer) *ffcli.Command {
 	o := &options{}
-	fs := flag.NewFlagSet("join", flag.ContinueOnError)
-	fs.StringVar(&o.bin, "bin", mesh.OwnFolder(), "`folder` with ginneld, ginnel and ginnel-server")
-	fs.IntVar(&o.rounds, "rounds", 10, "`number` of nodes to join, one after the other")
-	fs.BoolVar(&o.strict, "strict", false, "fail when a bar is not met")
-	return &ffcli.Command{
-		Name:       "join",
-		ShortUsage: "ginnel-bench join [flags]",
-		ShortHelp:  "time from `ginnel up` to the first ping answered; needs root",
-		FlagSet:    fs,
-		Exec: func(ctx context.Context, _ []string) error {
-			res, err := run(ctx, o)
-			if err != nil {
-				return err
-			}
-			res.print(os.Stdout)
-			if o.strict {
-				return report.Check(res.Bars)
-			}
-			return nil
+	return mesh.Bench{
+		Name: "join", Help: "Time from `ginnel up` to the first ping answered; needs root",
+		Flags: func(fs *flag.FlagSet) {
+			fs.IntVar(&o.rounds, "rounds", 10, "`number` of nodes to join, one after the other")
 		},
-	}
+		Run: func(ctx context.Context, bin mesh.Programs) (mesh.Result, error) {
+			o.bin = bin
+			return run(ctx, o)
+		},
+	}.Command(stdout)
 }
 
 // A result is the outcome; times are in milliseconds.
@@ -92,7 +80,7 @@ func summarize(values []float64) (s summary) {
 // run sets up a server and a peer, and joins nodes.
 func run(ctx context.Context, o *options) (*result, error) {
 	if o.rounds < 1 {
-		return nil, errors.New("--rounds must be at least 1")
+		return nil, cli.Usagef("--rounds must be at least 1")
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(o.rounds)*roundTimeout)
 	defer cancel()
@@ -101,7 +89,7 @@ func run(ctx context.Context, o *options) (*result, error) {
 		return nil, err
 	}
 	defer r.Close()
-	l := &lab{rig: r, bin: mesh.Programs(o.bin)}
+	l := &lab{rig: r, bin: o.bin}
 	if err := l.setUp(ctx); err != nil {
 		return nil, err
 	}
@@ -201,8 +189,8 @@ func (r *result) summarize() {
 	}
 }
 
-// print writes the table, the verdicts, and the JSON in the last line.
-func (r *result) print(w io.Writer) {
+// Print writes the table.
+func (r *result) Print(w io.Writer) {
 	fmt.Fprintf(w, "join: %d fresh nodes, %d first pings lost; milliseconds\n", len(r.Rounds), r.Lost)
 	ms := func(f float64) string { return strconv.FormatFloat(f, 'f', 0, 64) }
 	report.Table(w, [][]string{
@@ -210,8 +198,7 @@ func (r *result) print(w io.Writer) {
 		{"ginnel up", ms(r.Up.Median), ms(r.Up.P99)},
 		{"up to first pong", ms(r.Total.Median), ms(r.Total.P99)},
 	})
-	for _, b := range r.Bars {
-		fmt.Fprintln(w, b)
-	}
-	report.JSON(w, r)
 }
+
+// Verdicts returns the bars.
+func (r *result) Verdicts() []report.Bar { return r.Bars }

@@ -13,8 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/ginnel/ginnel/internal/netlab"
 )
 
 const (
@@ -25,33 +26,24 @@ const (
 
 // A Process is a program running on a host until the rig is closed.
 type Process struct {
+	*netlab.Process
 	name string
 	log  string // file with both outputs
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the program ended
 }
 
 // Start runs a program on the host in the background, with stdin, which may be
 // nil, as its input. The kernel kills it should this process be killed.
 func (h *Host) Start(name string, stdin io.Reader, args ...string) (*Process, error) {
-	p := &Process{name: name, log: filepath.Join(h.rig.dir, name+".log"), done: make(chan struct{})}
+	p := &Process{name: name, log: filepath.Join(h.rig.dir, name+".log")}
 	out, err := os.Create(p.log)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	p.cmd = exec.Command(args[0], args[1:]...)
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, out, out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := h.Do(p.cmd.Start); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
-	}
-	go func() {
-		p.cmd.Wait()
-		close(p.done)
-	}()
-	h.rig.procs = append(h.rig.procs, p)
-	return p, nil
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, out, out
+	p.Process, err = h.StartCmd(cmd)
+	return p, err
 }
 
 // Output runs a program on the host to its end and returns its standard output,
@@ -60,35 +52,15 @@ func (h *Host) Output(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err := h.Do(cmd.Start)
-	if err == nil {
-		err = cmd.Wait()
-	}
+	err := h.RunCmd(cmd)
 	if err != nil {
 		err = fmt.Errorf("%s: %s: %w\n%s%s", h.Name, strings.Join(args, " "), err, &out, &errOut)
 	}
 	return out.String(), err
 }
 
-// PID returns the program's process id.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
-
 // Stop asks the program to end, and kills it if that takes too long.
-func (p *Process) Stop() {
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(stopGrace):
-		p.Kill()
-	}
-}
-
-// Kill ends the program at once.
-func (p *Process) Kill() {
-	p.cmd.Process.Kill()
-	<-p.done
-}
+func (p *Process) Stop() { _ = p.Process.Stop(stopGrace) }
 
 // Until looks at a condition until it holds, for as long as the program runs.
 func (p *Process) Until(ctx context.Context, what string, condition func() error) error {
@@ -98,8 +70,8 @@ func (p *Process) Until(ctx context.Context, what string, condition func() error
 			return nil
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("%s ended (%v) before: %s\n%s", p.name, p.cmd.ProcessState, what, p.tail())
+		case <-p.Done():
+			return fmt.Errorf("%s ended (%v) before: %s\n%s", p.name, p.ProcessState, what, p.tail())
 		case <-ctx.Done():
 			return fmt.Errorf("%s: not in time: %s: %w\n%s", p.name, what, err, p.tail())
 		case <-time.After(pollInterval):
@@ -122,7 +94,7 @@ const clockTick = 10 * time.Millisecond
 
 // CPU returns the processor time that the program has used, user and system.
 func (p *Process) CPU() (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
 	if err != nil {
 		return 0, fmt.Errorf("processor time of %s: %w", p.name, err)
 	}
@@ -139,7 +111,7 @@ func (p *Process) CPU() (time.Duration, error) {
 
 // RSS returns the program's memory in RAM, in bytes.
 func (p *Process) RSS() (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
 		return 0, fmt.Errorf("memory of %s: %w", p.name, err)
 	}

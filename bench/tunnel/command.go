@@ -5,13 +5,13 @@ package tunnel
 import (
 	"context"
 	"flag"
-	"os"
+	"io"
 	"time"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
 	"github.com/ginnel/ginnel/bench/mesh"
-	"github.com/ginnel/ginnel/bench/report"
+	"github.com/ginnel/ginnel/internal/cli"
 )
 
 // The bars.
@@ -22,51 +22,42 @@ const (
 
 // options are the command's flags.
 type options struct {
-	bin      string
+	bin      mesh.Programs
 	official string
 	relayed  bool
 	rounds   int
 	duration time.Duration
 	mtu      int
-	strict   bool
 }
 
-// Command returns the sub-command "tunnel".
-func Command() *ffcli.Command {
+// Command returns the sub-command "tunnel", which prints to stdout.
+func Command(stdout io.Writer) *ffcli.Command {
 	o := &options{}
-	fs := flag.NewFlagSet("tunnel", flag.ContinueOnError)
-	fs.StringVar(&o.bin, "bin", mesh.OwnFolder(), "`folder` with ginneld, ginnel and ginnel-server")
-	fs.BoolVar(&o.relayed, "relayed", false, "measure the way through the relay instead of the direct one")
-	fs.StringVar(&o.official, "official", "", "`folder` with tailscaled, tailscale and derper to compare with, for --relayed")
-	fs.IntVar(&o.rounds, "rounds", 3, "`number` of rounds")
-	fs.DurationVar(&o.duration, "duration", 4*time.Second, "`time` of one stream")
-	fs.IntVar(&o.mtu, "wireguard-go-mtu", 1280, "MTU in `bytes` of the wireguard-go pair; Ginnel's is 1280")
-	fs.BoolVar(&o.strict, "strict", false, "fail when a bar is not met")
-	return &ffcli.Command{
-		Name:        "tunnel",
-		ShortUsage:  "ginnel-bench tunnel [flags]",
-		ShortHelp:   "throughput and cost of the tunnel between two nodes; needs root",
-		FlagSet:     fs,
-		Subcommands: []*ffcli.Command{wireguardCommand()},
-		Exec: func(ctx context.Context, _ []string) error {
-			res, err := run(ctx, o)
-			if err != nil {
-				return err
-			}
-			res.print(os.Stdout)
-			if o.strict {
-				return report.Check(res.Bars)
-			}
-			return nil
+	return mesh.Bench{
+		Name: "tunnel", Help: "Throughput and cost of the tunnel between two nodes; needs root",
+		Flags: func(fs *flag.FlagSet) {
+			fs.BoolVar(&o.relayed, "relayed", false, "measure the way through the relay instead of the direct one")
+			fs.StringVar(&o.official, "official", "", "`folder` with tailscaled, tailscale and derper to compare with, for --relayed")
+			fs.IntVar(&o.rounds, "rounds", 3, "`number` of rounds")
+			fs.DurationVar(&o.duration, "duration", 4*time.Second, "`time` of one stream")
+			fs.IntVar(&o.mtu, "wireguard-go-mtu", 1280, "MTU in `bytes` of the wireguard-go pair; Ginnel's is 1280")
 		},
-	}
+		Run: func(ctx context.Context, bin mesh.Programs) (mesh.Result, error) {
+			o.bin = bin
+			return run(ctx, o)
+		},
+		Parts: []*ffcli.Command{wireguardCommand()},
+	}.Command(stdout)
 }
 
 // run sets everything up, measures, and takes it down.
 func run(ctx context.Context, o *options) (*result, error) {
+	if o.rounds < 1 || o.duration <= 0 {
+		return nil, cli.Usagef("--rounds and --duration must be above 0")
+	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute+time.Duration(o.rounds)*8*(o.duration+2*time.Second))
 	defer cancel()
-	l, err := newLab(mesh.Programs(o.bin))
+	l, err := newLab(o.bin)
 	if err != nil {
 		return nil, err
 	}

@@ -165,8 +165,8 @@ func (r *result) compare() {
 	}
 }
 
-// print writes the table, the verdicts, and the JSON in the last line.
-func (r *result) print(w io.Writer) {
+// Print writes the table.
+func (r *result) Print(w io.Writer) {
 	fmt.Fprintf(w, "tunnel, %s: %d rounds of %gs a stream, medians; CPU in seconds per GB\n", r.Path, r.Rounds, r.Seconds)
 	rows := [][]string{{"", "direction", "Gbit/s", "CPU sender", "CPU receiver", "CPU both", "CPU relay"}}
 	for _, s := range r.Series {
@@ -178,10 +178,9 @@ func (r *result) print(w io.Writer) {
 		fmt.Fprintf(w, "%s/%s: CPU per GB of both daemons %.3f, throughput %.3f\n",
 			r.Series[len(r.Series)-1].Contender, r.Series[0].Contender, r.CostRatio, r.SpeedRatio)
 	}
-	for _, b := range r.Bars {
-		fmt.Fprintln(w, b)
-	}
-	report.JSON(w, r)
 }
+
+// Verdicts returns the bars.
+func (r *result) Verdicts() []report.Bar { return r.Bars }
 
 func number(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) }

@@ -3,9 +3,14 @@
 package tunnel
 
 import (
+	"context"
 	"encoding/json"
+	"flag"
 	"strings"
 	"testing"
+
+	"github.com/ginnel/ginnel/bench/mesh"
+	"github.com/ginnel/ginnel/internal/cli"
 )
 
 // rounds makes a series; speeds and costs by round, a cost being half each end's.
@@ -54,7 +59,13 @@ func TestPrint(t *testing.T) {
 	}}
 	r.compare()
 	var b strings.Builder
-	r.print(&b)
+	bench := mesh.Bench{
+		Name: "tunnel", Flags: func(*flag.FlagSet) {},
+		Run: func(context.Context, mesh.Programs) (mesh.Result, error) { return r, nil },
+	}
+	if err := cli.Run(t.Context(), bench.Command(&b), []string{"--strict"}, &b); err != nil {
+		t.Error(err)
+	}
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
 	var back result
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &back); err != nil || back.CostRatio != 1 || len(back.Series) != 4 {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"github.com/ginnel/ginnel/bench/mesh"
 	"github.com/ginnel/ginnel/bench/rig"
 	"github.com/ginnel/ginnel/bench/tunnel"
+	"github.com/ginnel/ginnel/internal/cli"
 )
 
 // allTimeout bounds the load on the server in all.
@@ -31,13 +31,13 @@ type allConfig struct {
 
 // systemCommands are the subcommands that start what they measure.
 func systemCommands(stdout io.Writer) []*ffcli.Command {
-	return []*ffcli.Command{tunnel.Command(), join.Command(), idle.Command(), allCommand(stdout)}
+	return []*ffcli.Command{tunnel.Command(stdout), join.Command(stdout), idle.Command(stdout), allCommand(stdout)}
 }
 
 // allCommand is the subcommand that runs all others.
 func allCommand(stdout io.Writer) *ffcli.Command {
 	c := &allConfig{}
-	fs := flag.NewFlagSet("ginnel-bench all", flag.ContinueOnError)
+	fs := newFlags("all")
 	fs.StringVar(&c.bin, "bin", mesh.OwnFolder(), "`folder` with Ginnel's programs")
 	fs.StringVar(&c.official, "official", "", "`folder` with tailscaled, tailscale and derper, to compare the relayed tunnel with")
 	fs.IntVar(&c.nodes, "nodes", 2000, "`nodes` to simulate in control")
@@ -45,10 +45,10 @@ func allCommand(stdout io.Writer) *ffcli.Command {
 	return &ffcli.Command{
 		Name:       "all",
 		ShortUsage: "ginnel-bench all [flags]",
-		ShortHelp:  "Run everything, relay and control against a server of its own; needs root.",
+		ShortHelp:  "Run everything, relay and control against a server of its own; needs root",
 		FlagSet:    fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			return c.run(ctx, stdout)
@@ -64,12 +64,12 @@ func (c *allConfig) run(ctx context.Context, stdout io.Writer) error {
 		cmd  *ffcli.Command
 		args []string
 	}{
-		{tunnel.Command(), nil},
-		{tunnel.Command(), []string{"--relayed", "--official", c.official}},
-		{join.Command(), nil},
-		{idle.Command(), nil},
+		{tunnel.Command(stdout), nil},
+		{tunnel.Command(stdout), []string{"--relayed", "--official", c.official}},
+		{join.Command(stdout), nil},
+		{idle.Command(stdout), nil},
 	} {
-		if err := b.cmd.ParseAndRun(ctx, append(b.args, flags...)); err != nil {
+		if err := cli.Run(ctx, b.cmd, append(b.args, flags...), stdout); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", b.cmd.Name, err))
 		}
 		fmt.Fprintln(stdout)
@@ -110,8 +110,8 @@ func (c *allConfig) load(ctx context.Context, stdout io.Writer) error {
 	}
 	var errs []error
 	for _, args := range [][]string{
-		{"relay", "-url", "https://127.0.0.1:8443", "-insecure", "-pairs", "2", "-pid", strconv.Itoa(relay.PID())},
-		{"control", "-url", "http://127.0.0.1:8080", "-auth-key", key, "-nodes", strconv.Itoa(c.nodes), "-pid", strconv.Itoa(server.PID())},
+		{"relay", "--url", "https://127.0.0.1:8443", "--insecure", "--pairs", "2", "--pid", strconv.Itoa(relay.PID())},
+		{"control", "--url", "http://127.0.0.1:8080", "--auth-key", key, "--nodes", strconv.Itoa(c.nodes), "--pid", strconv.Itoa(server.PID())},
 	} {
 		out, err := host.Output(ctx, append([]string{self}, args...)...)
 		fmt.Fprintln(stdout, out)

@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/ginnel/ginnel/internal/cli"
 )
 
 // Ways in which a simulated node changes.
@@ -28,7 +29,6 @@ type controlConfig struct {
 	settle       time.Duration
 	change       string
 	pid          int
-	asJSON       bool
 }
 
 // controlResult is what control prints.
@@ -59,26 +59,12 @@ type controlResult struct {
 }
 
 // controlCommand is the subcommand.
-func controlCommand(stdout, stderr io.Writer) *ffcli.Command {
+func controlCommand(stdout io.Writer) *ffcli.Command {
 	c := &controlConfig{}
-	fs := newFlagSet("ginnel-bench control", stderr)
+	fs := newFlags("control")
 	c.define(fs)
-	return &ffcli.Command{
-		Name:       "control",
-		ShortUsage: "ginnel-bench control -url http://host[:port] -auth-key KEY [flags]",
-		ShortHelp:  "Join simulated nodes to a coordination server and change them.",
-		FlagSet:    fs,
-		Exec: func(ctx context.Context, args []string) error {
-			if err := errors.Join(noArgs(args), c.check()); err != nil {
-				return err
-			}
-			res, err := benchControl(ctx, c)
-			if err != nil {
-				return err
-			}
-			return printResult(stdout, c.asJSON, res)
-		},
-	}
+	return loadCommand("control", "--url http://host[:port] --auth-key KEY", "Join simulated nodes to a coordination server and change them", fs, stdout, c.check,
+		func(ctx context.Context) (result, error) { return benchControl(ctx, c) })
 }
 
 // define names the flags.
@@ -93,22 +79,21 @@ func (c *controlConfig) define(fs *flag.FlagSet) {
 	fs.DurationVar(&c.settle, "settle", 10*time.Second, "how long to wait for the news of the last change")
 	fs.StringVar(&c.change, "change", changeEndpoint, "what changes: endpoint or rename")
 	fs.IntVar(&c.pid, "pid", 0, "process `number` of the server, on this machine, to measure its CPU time and memory")
-	fs.BoolVar(&c.asJSON, "json", false, "print JSON")
 }
 
 // check finds what is wrong with the flags.
 func (c *controlConfig) check() error {
 	switch {
 	case c.url == "" || c.authKey == "":
-		return fmt.Errorf("%w: -url and -auth-key are needed", errUsage)
+		return cli.Usagef("--url and --auth-key are needed")
 	case c.nodes < 2 || c.nodes > maxNodes:
-		return fmt.Errorf("%w: -nodes must be from 2 to %d", errUsage, maxNodes)
+		return cli.Usagef("--nodes must be from 2 to %d", maxNodes)
 	case c.joiners < 1 || c.joinTimeout <= 0 || c.settle < 0 || c.duration < 0:
-		return fmt.Errorf("%w: -join-concurrency and -join-timeout must be above 0", errUsage)
+		return cli.Usagef("--join-concurrency and --join-timeout must be above 0")
 	case c.rate <= 0 || c.rate*c.duration.Seconds() > maxChanges:
-		return fmt.Errorf("%w: -rate must be above 0, and -rate times -duration at most %d changes", errUsage, maxChanges)
+		return cli.Usagef("--rate must be above 0, and --rate times --duration at most %d changes", maxChanges)
 	case c.change != changeEndpoint && c.change != changeRename:
-		return fmt.Errorf("%w: -change must be %s or %s", errUsage, changeEndpoint, changeRename)
+		return cli.Usagef("--change must be %s or %s", changeEndpoint, changeRename)
 	}
 	return nil
 }

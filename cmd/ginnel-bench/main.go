@@ -8,70 +8,57 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/ginnel/ginnel/internal/cli"
 )
+
+const programName = "ginnel-bench"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "ginnel-bench:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "ginnel-bench:", err)
-		os.Exit(1)
-	}
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	os.Exit(cli.Finish(programName, err, os.Stderr))
 }
-
-// errUsage marks errors of the command line.
-var errUsage = errors.New("wrong usage")
 
 // run is the program.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout io.Writer) error {
 	root := &ffcli.Command{
-		Name:        "ginnel-bench",
-		ShortUsage:  "ginnel-bench <subcommand> [flags]",
-		ShortHelp:   "Measure relays and coordination servers.",
-		FlagSet:     newFlagSet("ginnel-bench", stderr),
-		Subcommands: append([]*ffcli.Command{relayCommand(stdout, stderr), controlCommand(stdout, stderr)}, systemCommands(stdout)...),
-		Exec: func(_ context.Context, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("%w: unknown subcommand %q; -help lists them", errUsage, args[0])
+		Name: programName, ShortUsage: programName + " <subcommand> [flags]", ShortHelp: "Measure relays, coordination servers and nodes",
+		FlagSet:     newFlags(programName),
+		Subcommands: append([]*ffcli.Command{relayCommand(stdout), controlCommand(stdout)}, systemCommands(stdout)...),
+	}
+	cli.AddStandard(root, stdout, nil)
+	return cli.Run(ctx, root, args, stdout)
+}
+
+// newFlags returns an empty set of flags for the command of that name.
+func newFlags(name string) *flag.FlagSet { return flag.NewFlagSet(name, flag.ContinueOnError) }
+
+// loadCommand makes a sub-command that puts load on something elsewhere.
+func loadCommand(name, usage, help string, fs *flag.FlagSet, stdout io.Writer, check func() error, bench func(context.Context) (result, error)) *ffcli.Command {
+	asJSON := fs.Bool("json", false, "print JSON")
+	return &ffcli.Command{
+		Name: name, ShortUsage: programName + " " + name + " " + usage + " [flags]", ShortHelp: help, FlagSet: fs,
+		Exec: func(ctx context.Context, args []string) error {
+			if err := cli.Args(args); err != nil {
+				return err
 			}
-			return fmt.Errorf("%w: which subcommand? -help lists them", errUsage)
+			if err := check(); err != nil {
+				return err
+			}
+			res, err := bench(ctx)
+			if err != nil {
+				return err
+			}
+			return printResult(stdout, *asJSON, res)
 		},
 	}
-	if err := root.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return fmt.Errorf("%w: %w", errUsage, err)
-	}
-	return root.Run(ctx)
-}
-
-// newFlagSet makes a flag set that reports to stderr.
-func newFlagSet(name string, stderr io.Writer) *flag.FlagSet {
-	fs := flag.NewFlagSet(name, flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	return fs
-}
-
-// noArgs refuses arguments that are no flags.
-func noArgs(args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("%w: unexpected argument %q", errUsage, args[0])
-	}
-	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/relay"
 	"github.com/ginnel/ginnel/server"
 	"github.com/ginnel/ginnel/server/tailnet"
@@ -61,7 +62,7 @@ func TestRelay(t *testing.T) {
 	args := []string{"relay", "-url", url, "-cert-name", pin, "-pairs", "2", "-count", "3200", "-duration", "30s",
 		"-idle-duration", "50ms", "-pid", strconv.Itoa(os.Getpid())}
 	var out bytes.Buffer
-	if err := run(context.Background(), append(args, "-json"), &out, io.Discard); err != nil {
+	if err := run(context.Background(), append(args, "-json"), &out); err != nil {
 		t.Fatal(err)
 	}
 	var res relayResult
@@ -73,7 +74,7 @@ func TestRelay(t *testing.T) {
 		t.Errorf("result %+v", res)
 	}
 	out.Reset()
-	if err := run(context.Background(), args, &out, io.Discard); err != nil || !strings.Contains(out.String(), "Gbit/s") {
+	if err := run(context.Background(), args, &out); err != nil || !strings.Contains(out.String(), "Gbit/s") {
 		t.Errorf("%v: %s", err, &out)
 	}
 }
@@ -122,7 +123,7 @@ func TestControl(t *testing.T) {
 			url, authKey := startServer(t)
 			var out bytes.Buffer
 			err := run(context.Background(), []string{"control", "-url", url, "-auth-key", authKey, "-nodes", "8",
-				"-rate", "20", "-duration", "500ms", "-change", change, "-pid", strconv.Itoa(os.Getpid()), "-json"}, &out, io.Discard)
+				"-rate", "20", "-duration", "500ms", "-change", change, "-pid", strconv.Itoa(os.Getpid()), "-json"}, &out)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -140,26 +141,40 @@ func TestControl(t *testing.T) {
 
 func TestControlRefused(t *testing.T) {
 	url, _ := startServer(t)
-	err := run(context.Background(), []string{"control", "-url", url, "-auth-key", "wrong", "-nodes", "2"}, io.Discard, io.Discard)
+	err := run(context.Background(), []string{"control", "-url", url, "-auth-key", "wrong", "-nodes", "2"}, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "node") {
 		t.Errorf("joining with a wrong key: %v", err)
 	}
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{
-		{}, {"fly"}, {"relay"}, {"relay", "-url", "https://a", "more"}, {"relay", "-url", "https://a", "-pairs", "0"},
-		{"relay", "-url", "https://a", "-size", "15"}, {"relay", "-url", "https://a", "-size", "65537"}, {"relay", "-no-such-flag"},
-		{"control", "-url", "http://a"}, {"control", "-url", "http://a", "-auth-key", "k", "-nodes", "1"},
-		{"control", "-url", "http://a", "-auth-key", "k", "-change", "all"}, {"control", "-url", "http://a", "-auth-key", "k", "-rate", "1e9"},
+	for line, want := range map[string]string{
+		"fly":                                "ginnel-bench: unknown subcommand: fly\nSee 'ginnel-bench --help'.",
+		"relai":                              `Did you mean "ginnel-bench relay"?`,
+		"relay":                              "ginnel-bench relay: --url is needed\nSee 'ginnel-bench relay --help'.",
+		"relay --url https://a more":         "unexpected argument: more",
+		"relay --url https://a --pairs 0":    "--pairs",
+		"relay --url https://a --size 15":    "--size must be from 16",
+		"relay --url https://a --size 65537": "--size must be from 16",
+		"relay --no-such-flag":               "unknown flag: --no-such-flag",
+		"control --url http://a":             "--url and --auth-key are needed",
+		"control --url http://a --auth-key k --nodes 1":    "--nodes must be from 2",
+		"control --url http://a --auth-key k --change all": "--change must be endpoint or rename",
+		"control --url http://a --auth-key k --rate 1e9":   "--rate must be above 0",
 	} {
-		if err := run(context.Background(), args, io.Discard, io.Discard); !errors.Is(err, errUsage) {
-			t.Errorf("%q: %v, want a usage error", args, err)
+		err := run(context.Background(), strings.Fields(line), io.Discard)
+		var usage *cli.UsageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want a usage error with %q", line, err, want)
 		}
 	}
-	err := run(context.Background(), []string{"relay", "-url", "https://127.0.0.1:1", "-pid", "999999999"}, io.Discard, io.Discard)
-	if err == nil || !strings.Contains(err.Error(), "-pid") {
+	err := run(context.Background(), []string{"relay", "--url", "https://127.0.0.1:1", "--pid", "999999999"}, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "--pid") {
 		t.Errorf("unknown process: %v", err)
+	}
+	var out bytes.Buffer
+	if err := run(context.Background(), nil, &out); err != nil || !strings.Contains(out.String(), "SUBCOMMANDS") {
+		t.Errorf("without a sub-command: %v, %q", err, &out)
 	}
 }
 

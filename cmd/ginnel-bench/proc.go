@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -26,7 +25,7 @@ func openProcess(pid int) (*process, error) {
 	}
 	p := &process{pid}
 	if _, err := p.cpu(); err != nil {
-		return nil, fmt.Errorf("-pid %d: %w", pid, err)
+		return nil, fmt.Errorf("--pid %d: %w", pid, err)
 	}
 	return p, nil
 }
@@ -89,15 +88,6 @@ func parseStatus(text []byte) (rss, peak int64, err error) {
 		return 0, 0, errors.New("process status without VmRSS")
 	}
 	return rss, peak, nil
-}
-
-// ownCPU returns the CPU time that this program has used so far.
-func ownCPU() (time.Duration, error) {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0, fmt.Errorf("own CPU time: %w", err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
 // meter measures CPU time over an interval: of the generator, and of the program

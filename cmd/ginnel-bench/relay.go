@@ -14,6 +14,7 @@ import (
 	"github.com/peterbourgon/ff/v3/ffcli"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/relay/client"
 	"github.com/ginnel/ginnel/wire/key"
 	wire "github.com/ginnel/ginnel/wire/relay"
@@ -30,7 +31,6 @@ type relayConfig struct {
 	idle          time.Duration
 	count         int64
 	pid           int
-	asJSON        bool
 }
 
 // relayResult is what relay prints.
@@ -57,26 +57,12 @@ type relayResult struct {
 }
 
 // relayCommand is the subcommand.
-func relayCommand(stdout, stderr io.Writer) *ffcli.Command {
+func relayCommand(stdout io.Writer) *ffcli.Command {
 	c := &relayConfig{}
-	fs := newFlagSet("ginnel-bench relay", stderr)
+	fs := newFlags("relay")
 	c.define(fs)
-	return &ffcli.Command{
-		Name:       "relay",
-		ShortUsage: "ginnel-bench relay -url https://host[:port] [flags]",
-		ShortHelp:  "Send packets between pairs of clients through a relay (DERP).",
-		FlagSet:    fs,
-		Exec: func(ctx context.Context, args []string) error {
-			if err := errors.Join(noArgs(args), c.check()); err != nil {
-				return err
-			}
-			res, err := benchRelay(ctx, c)
-			if err != nil {
-				return err
-			}
-			return printResult(stdout, c.asJSON, res)
-		},
-	}
+	return loadCommand("relay", "--url https://host[:port]", "Send packets between pairs of clients through a relay (DERP)", fs, stdout, c.check,
+		func(ctx context.Context) (result, error) { return benchRelay(ctx, c) })
 }
 
 // define names the flags.
@@ -92,18 +78,17 @@ func (c *relayConfig) define(fs *flag.FlagSet) {
 	fs.DurationVar(&c.idle, "idle-duration", 2*time.Second, "how long to measure the round trip without load, before that; 0 to leave it out")
 	fs.Int64Var(&c.count, "count", 0, "`packets` after which a pair stops early; 0 for any number")
 	fs.IntVar(&c.pid, "pid", 0, "process `number` of the relay, on this machine, to measure its CPU time")
-	fs.BoolVar(&c.asJSON, "json", false, "print JSON")
 }
 
 // check finds what is wrong with the flags.
 func (c *relayConfig) check() error {
 	switch {
 	case c.url == "":
-		return fmt.Errorf("%w: -url is needed", errUsage)
+		return cli.Usagef("--url is needed")
 	case c.pairs < 1 || c.batch < 1 || c.window < 1 || c.duration <= 0 || c.idle < 0 || c.count < 0:
-		return fmt.Errorf("%w: -pairs, -batch, -window and -duration must be above 0", errUsage)
+		return cli.Usagef("--pairs, --batch, --window and --duration must be above 0")
 	case c.size < stampLen || c.size > wire.MaxPacketData:
-		return fmt.Errorf("%w: -size must be from %d to %d", errUsage, stampLen, wire.MaxPacketData)
+		return cli.Usagef("--size must be from %d to %d", stampLen, wire.MaxPacketData)
 	}
 	return nil
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -13,13 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/peterbourgon/ff/v3"
-
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/relay/mesh"
 )
-
-// errUsage marks errors of the command line.
-var errUsage = errors.New("wrong usage")
 
 // Ways to get a certificate.
 const (
@@ -49,7 +43,6 @@ type config struct {
 	regionCode, regionName string
 
 	logLevel, logFormat string
-	showVersion         bool
 
 	level slog.Level  // of logLevel
 	peers []mesh.Peer // of meshWith
@@ -57,35 +50,6 @@ type config struct {
 
 // envPrefix starts the names of environment variables that stand for flags.
 const envPrefix = "GINNEL_RELAY"
-
-// parseFlags reads and checks the command line and the environment.
-func parseFlags(args []string, stderr io.Writer) (*config, error) {
-	c := &config{}
-	fs := flag.NewFlagSet("ginnel-relay", flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	fs.Usage = func() {
-		fmt.Fprintf(stderr, "ginnel-relay passes packets between nodes that have no direct path.\n\nUsage: ginnel-relay [flags]\n\n"+
-			"Every flag can also be given in the environment: -cert-mode is %s_CERT_MODE.\n\nFlags:\n", envPrefix)
-		fs.PrintDefaults()
-	}
-	c.define(fs)
-	if err := ff.Parse(fs, args, ff.WithEnvVarPrefix(envPrefix)); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		}
-		return nil, fmt.Errorf("%w: %w", errUsage, err)
-	}
-	if fs.NArg() > 0 {
-		return nil, fmt.Errorf("%w: unexpected argument %q", errUsage, fs.Arg(0))
-	}
-	if c.showVersion {
-		return c, nil
-	}
-	if err := c.check(); err != nil {
-		return nil, fmt.Errorf("%w: %w", errUsage, err)
-	}
-	return c, nil
-}
 
 // define names the flags.
 func (c *config) define(fs *flag.FlagSet) {
@@ -96,16 +60,16 @@ func (c *config) define(fs *flag.FlagSet) {
 	fs.StringVar(&c.dataDir, "data-dir", "/var/lib/ginnel-relay", "`directory` of the relay's key and certificates")
 	fs.StringVar(&c.keyFile, "key-file", "", "`file` of the relay's private key, made if missing (default relay.key in the data directory)")
 	fs.StringVar(&c.certMode, "cert-mode", certSelfSigned, "where the certificate comes from: self-signed (nodes need the printed pin), manual or acme")
-	fs.StringVar(&c.certFile, "cert", "", "`file` of the certificate chain, for -cert-mode=manual; read again when it changes")
-	fs.StringVar(&c.certKeyFile, "cert-key", "", "`file` of the certificate's private key, for -cert-mode=manual")
-	fs.StringVar(&c.acmeEmail, "acme-email", "", "`address` told to the certificate authority, for -cert-mode=acme")
+	fs.StringVar(&c.certFile, "cert", "", "`file` of the certificate chain, for --cert-mode=manual; read again when it changes")
+	fs.StringVar(&c.certKeyFile, "cert-key", "", "`file` of the certificate's private key, for --cert-mode=manual")
+	fs.StringVar(&c.acmeEmail, "acme-email", "", "`address` told to the certificate authority, for --cert-mode=acme")
 	fs.StringVar(&c.acmeDirectory, "acme-directory", "", "`URL` of another certificate authority than Let's Encrypt")
 	fs.StringVar(&c.meshKeyFile, "mesh-key-file", "", "`file` of the 64 hex digits that the relays of one region share")
 	fs.StringVar(&c.meshWith, "mesh-with", "", "other relays of the region: `host[/dialhost][=pin],...`")
 	fs.StringVar(&c.verifyURL, "verify-client-url", "", "`URL` to ask, by POST, whether a client may use the relay; empty admits all")
 	fs.BoolVar(&c.verifyFailOpen, "verify-client-url-fail-open", true, "admit clients while that URL cannot be reached")
 	fs.Float64Var(&c.acceptLimit, "accept-limit", 0, "new connections a `second` taken at most; 0 for any number")
-	fs.IntVar(&c.acceptBurst, "accept-burst", 100, "`number` of connections taken at once before -accept-limit counts")
+	fs.IntVar(&c.acceptBurst, "accept-burst", 100, "`number` of connections taken at once before --accept-limit counts")
 	fs.DurationVar(&c.writeTimeout, "write-timeout", 2*time.Second, "how long a client may take in nothing before it is cut off")
 	fs.IntVar(&c.queueBytes, "queue-bytes", 4<<20, "`bytes` queued for one client before the oldest packets are dropped")
 	fs.StringVar(&c.home, "home", "", "what / shows: empty for a short page, blank, or a `URL` to go to")
@@ -114,7 +78,6 @@ func (c *config) define(fs *flag.FlagSet) {
 	fs.StringVar(&c.regionName, "region-name", "Custom relay", "long `name` of the region in that entry")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&c.logFormat, "log-format", "text", "text or json")
-	fs.BoolVar(&c.showVersion, "version", false, "print the version and end")
 }
 
 // check finds what is wrong before anything is opened.
@@ -127,7 +90,7 @@ func (c *config) check() error {
 			continue
 		}
 		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return fmt.Errorf("-%s %q: want host:port or :port", name, addr)
+			return cli.Usagef("--%s %q: want host:port or :port", name, addr)
 		}
 	}
 	if err := c.checkCert(); err != nil {
@@ -135,28 +98,28 @@ func (c *config) check() error {
 	}
 	if c.verifyURL != "" {
 		if u, err := url.Parse(c.verifyURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			return fmt.Errorf("-verify-client-url %q: want an http or https URL", c.verifyURL)
+			return cli.Usagef("--verify-client-url %q: want an http or https URL", c.verifyURL)
 		}
 	}
 	if c.home != "" && c.home != "blank" {
 		if u, err := url.Parse(c.home); err != nil || u.Host == "" {
-			return fmt.Errorf("-home %q: want blank, a URL, or nothing", c.home)
+			return cli.Usagef("--home %q: want blank, a URL, or nothing", c.home)
 		}
 	}
 	if c.acceptLimit < 0 || c.acceptBurst < 1 {
-		return errors.New("-accept-limit must not be below 0, nor -accept-burst below 1")
+		return cli.Usagef("--accept-limit must not be below 0, nor --accept-burst below 1")
 	}
 	if c.writeTimeout <= 0 {
-		return errors.New("-write-timeout must be above 0")
+		return cli.Usagef("--write-timeout must be above 0")
 	}
 	if c.regionID < 1 || c.regionID > 65535 {
-		return fmt.Errorf("-region-id %d: want 1 to 65535; 900 to 999 are for self-hosters", c.regionID)
+		return cli.Usagef("--region-id %d: want 1 to 65535; 900 to 999 are for self-hosters", c.regionID)
 	}
 	if err := c.level.UnmarshalText([]byte(c.logLevel)); err != nil {
-		return fmt.Errorf("-log-level %q: want debug, info, warn or error", c.logLevel)
+		return cli.Usagef("--log-level %q: want debug, info, warn or error", c.logLevel)
 	}
 	if c.logFormat != "text" && c.logFormat != "json" {
-		return fmt.Errorf("-log-format %q: want text or json", c.logFormat)
+		return cli.Usagef("--log-format %q: want text or json", c.logFormat)
 	}
 	return c.checkMesh()
 }
@@ -169,17 +132,17 @@ func (c *config) checkCert() error {
 	case certSelfSigned:
 	case certManual:
 		if c.certFile == "" || c.certKeyFile == "" {
-			return errors.New("-cert-mode=manual needs -cert and -cert-key")
+			return cli.Usagef("--cert-mode=manual needs --cert and --cert-key")
 		}
 		if c.hostname == "" {
-			return errors.New("-cert-mode=manual needs -hostname, the name in the certificate")
+			return cli.Usagef("--cert-mode=manual needs --hostname, the name in the certificate")
 		}
 	case certACME:
 		if c.hostname == "" || isAddr || !strings.Contains(c.hostname, ".") {
-			return fmt.Errorf("-cert-mode=acme needs -hostname with a public DNS name, not %q", c.hostname)
+			return cli.Usagef("--cert-mode=acme needs --hostname with a public DNS name, not %q", c.hostname)
 		}
 	default:
-		return fmt.Errorf("-cert-mode %q: want %s, %s or %s", c.certMode, certSelfSigned, certManual, certACME)
+		return cli.Usagef("--cert-mode %q: want %s, %s or %s", c.certMode, certSelfSigned, certManual, certACME)
 	}
 	return nil
 }
@@ -187,10 +150,10 @@ func (c *config) checkCert() error {
 // checkMesh checks the flags about other relays.
 func (c *config) checkMesh() (err error) {
 	if c.peers, err = mesh.ParsePeers(c.meshWith); err != nil {
-		return fmt.Errorf("-mesh-with: %w", err)
+		return cli.Usagef("--mesh-with: %v", err)
 	}
 	if len(c.peers) > 0 && c.meshKeyFile == "" {
-		return errors.New("-mesh-with needs -mesh-key-file")
+		return cli.Usagef("--mesh-with needs --mesh-key-file")
 	}
 	return nil
 }

@@ -5,43 +5,55 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/ginnel/ginnel/internal/version"
+	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/ginnel/ginnel/internal/cli"
 )
+
+const programName = "ginnel-relay"
+
+const longHelp = `Passes packets between nodes that have no direct path, and tells nodes their
+addresses by STUN. It prints the entry by which a relay map names it.
+
+Every flag can also be set by an environment variable: --cert-mode is
+` + envPrefix + `_CERT_MODE.`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "ginnel-relay:", err)
-		fmt.Fprintln(os.Stderr, "Run ginnel-relay -help for the flags.")
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "ginnel-relay:", err)
-		os.Exit(1)
-	}
+	stop()
+	os.Exit(cli.Finish(programName, err, os.Stderr))
 }
 
 // run is the program: it serves until ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	cfg, err := parseFlags(args, stderr)
-	if err != nil {
-		return err
+	cfg := &config{}
+	fs := flag.NewFlagSet(programName, flag.ContinueOnError)
+	cfg.define(fs)
+	root := &ffcli.Command{
+		Name: programName, ShortUsage: programName + " [flags]", ShortHelp: "Run a relay", LongHelp: longHelp, FlagSet: fs,
+		Exec: func(ctx context.Context, _ []string) error {
+			if err := cli.SetFromEnv(fs, envPrefix); err != nil {
+				return err
+			}
+			if err := cfg.check(); err != nil {
+				return err
+			}
+			return serve(ctx, cfg, stdout, stderr)
+		},
 	}
-	if cfg.showVersion {
-		fmt.Fprintln(stdout, version.Get().Short)
-		return nil
-	}
+	cli.AddStandard(root, stdout, nil)
+	return cli.Run(ctx, root, args, stdout)
+}
+
+// serve runs the relay that cfg describes until ctx ends.
+func serve(ctx context.Context, cfg *config, stdout, stderr io.Writer) error {
 	s, err := newService(ctx, cfg, stderr)
 	if err != nil {
 		return err

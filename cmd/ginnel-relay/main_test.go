@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -252,27 +251,27 @@ func TestErrors(t *testing.T) {
 	}
 	free := []string{"-listen", "127.0.0.1:0", "-stun-listen", "", "-data-dir", dir}
 	for want, args := range map[string][]string{
-		"another program has this address":  {"-listen", taken.Addr().String()},
-		"bad holds no key":                  {"-key-file", bad},
-		"mesh key":                          {"-mesh-key-file", bad},
-		"no such file":                      {"-mesh-key-file", filepath.Join(dir, "none")},
-		"-mesh-with needs -mesh-key-file":   {"-mesh-with", "a.example"},
-		`mesh peer "/x"`:                    {"-mesh-with", "/x", "-mesh-key-file", bad},
-		"needs -cert and -cert-key":         {"-cert-mode", "manual"},
-		"certificate":                       {"-cert-mode", "manual", "-cert", bad, "-cert-key", bad, "-hostname", "a.example"},
-		"public DNS name":                   {"-cert-mode", "acme", "-hostname", "203.0.113.1"},
-		`-cert-mode "magic"`:                {"-cert-mode", "magic"},
-		`-listen "443"`:                     {"-listen", "443"},
-		"-verify-client-url":                {"-verify-client-url", "nonsense"},
-		"-home":                             {"-home", "nonsense"},
-		"-region-id 0":                      {"-region-id", "0"},
-		"-log-level":                        {"-log-level", "loud"},
-		"-log-format":                       {"-log-format", "xml"},
-		"-write-timeout":                    {"-write-timeout", "0s"},
-		"QueueBytes":                        {"-queue-bytes", "10"},
-		"-accept-limit":                     {"-accept-limit", "-1"},
-		`unexpected argument "now"`:         {"now"},
-		"flag provided but not defined: -x": {"-x"},
+		"another program has this address":  {"--listen", taken.Addr().String()},
+		"bad holds no key":                  {"--key-file", bad},
+		"mesh key":                          {"--mesh-key-file", bad},
+		"no such file":                      {"--mesh-key-file", filepath.Join(dir, "none")},
+		"--mesh-with needs --mesh-key-file": {"--mesh-with", "a.example"},
+		`mesh peer "/x"`:                    {"--mesh-with", "/x", "--mesh-key-file", bad},
+		"needs --cert and --cert-key":       {"--cert-mode", "manual"},
+		"certificate":                       {"--cert-mode", "manual", "--cert", bad, "--cert-key", bad, "--hostname", "a.example"},
+		"public DNS name":                   {"--cert-mode", "acme", "--hostname", "203.0.113.1"},
+		`--cert-mode "magic"`:               {"--cert-mode", "magic"},
+		`--listen "443"`:                    {"--listen", "443"},
+		"--verify-client-url":               {"--verify-client-url", "nonsense"},
+		"--home":                            {"--home", "nonsense"},
+		"--region-id 0":                     {"--region-id", "0"},
+		"--log-level":                       {"--log-level", "loud"},
+		"--log-format":                      {"--log-format", "xml"},
+		"--write-timeout":                   {"--write-timeout", "0s"},
+		"QueueBytes":                        {"--queue-bytes", "10"},
+		"--accept-limit":                    {"--accept-limit", "-1"},
+		"unknown subcommand: now":           {"now"},
+		"unknown flag: --x":                 {"--x"}, "Did you mean --hostname?": {"-hostnam", "a"},
 	} {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // whatever wrongly starts ends at once
@@ -281,12 +280,16 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%q: error %v, want one about %q", args, err, want)
 		}
 	}
-	if err := run(context.Background(), []string{"-help"}, io.Discard, io.Discard); !errors.Is(err, flag.ErrHelp) {
-		t.Errorf("-help: %v", err)
-	}
-	var out bytes.Buffer
-	if err := run(context.Background(), []string{"-version"}, &out, io.Discard); err != nil || out.Len() == 0 {
-		t.Errorf("-version: %q, %v", &out, err)
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for arg, want := range map[string]string{
+		"--help": "USAGE\n  ginnel-relay [flags]", "-help": "--stun-listen address\n", "--version": "go version", "version": "go version",
+	} {
+		var out bytes.Buffer
+		if err := run(context.Background(), []string{arg}, &out, io.Discard); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %v, %q", arg, err, &out)
+		}
 	}
 }
 

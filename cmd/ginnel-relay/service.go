@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ginnel/ginnel/internal/httpcount"
 	"github.com/ginnel/ginnel/internal/version"
 	"github.com/ginnel/ginnel/relay"
 	"github.com/ginnel/ginnel/relay/mesh"
@@ -38,6 +39,7 @@ type service struct {
 	meshKey  key.MeshKey
 	cert     *certSource
 	registry *prometheus.Registry
+	badConns prometheus.Counter
 	relay    *relay.Server
 
 	tcp, plain net.Listener // plain may be nil
@@ -53,7 +55,8 @@ func newService(ctx context.Context, cfg *config, stderr io.Writer) (s *service,
 			s.close()
 		}
 	}()
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.badConns = prometheus.NewCounter(prometheus.CounterOpts{Name: "derp_bad_connections", Help: "Connections that spoke neither HTTP nor TLS as they should."})
+	s.registry.MustRegister(s.badConns, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if s.priv, err = loadKey(cfg.keyFile); err != nil {
 		return s, err
 	}
@@ -102,11 +105,11 @@ func listenError(flag string, err error) error {
 	hint := ""
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		hint = ": another program has this address; stop it, or choose another with -" + flag
+		hint = ": another program has this address; stop it, or choose another with --" + flag
 	case errors.Is(err, syscall.EACCES):
-		hint = ": ports below 1024 need root or CAP_NET_BIND_SERVICE; or choose another with -" + flag
+		hint = ": ports below 1024 need root or CAP_NET_BIND_SERVICE; or choose another with --" + flag
 	}
-	return fmt.Errorf("-%s: %w%s", flag, err, hint)
+	return fmt.Errorf("--%s: %w%s", flag, err, hint)
 }
 
 // close closes what is open.
@@ -157,6 +160,7 @@ func (s *service) serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listen
 		Handler: h, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout, IdleTimeout: httpTimeout,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	httpcount.Watch(hs, s.badConns.Inc)
 	g.Go(func() error {
 		if err := hs.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serving %v: %w", l.Addr(), err)

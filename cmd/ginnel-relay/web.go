@@ -72,7 +72,7 @@ func serveRobots(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, "User-agent: *\nDisallow: /\n")
 }
 
-// homePage serves / as -home says.
+// homePage serves / as --home says.
 func (s *service) homePage() http.Handler {
 	switch s.cfg.home {
 	case "blank":

@@ -69,28 +69,18 @@ This program only controls the daemon ginneld, which must be running.`,
 		FlagSet: fs,
 	}
 	root.Subcommands = []*ffcli.Command{
-		a.upCommand(), a.downCommand(), a.setCommand(), a.getCommand(), a.loginCommand(), a.logoutCommand(),
+		a.upCommand(), a.downCommand(), a.setCommand(), a.getCommand(), a.loginCommand(), a.logoutCommand(), a.switchCommand(),
 		a.statusCommand(), a.ipCommand(), a.pingCommand(), a.whoisCommand(), a.whoamiCommand(), a.netcheckCommand(),
 		a.waitCommand(), a.metricsCommand(), a.versionCommand(), a.debugCommand(),
 	}
-	root.Subcommands = append(root.Subcommands, a.completionCommand(root))
-	root.Exec = func(ctx context.Context, args []string) error {
-		if len(args) > 0 {
-			return a.unknownCommand(root, args[0])
-		}
+	root.Subcommands = append(root.Subcommands, cli.Completion(a.stdout, root, func() *cli.Completer { return a.completer(root) }))
+	root.Exec = func(context.Context, []string) error {
 		if *showVersion {
-			return a.printVersion()
+			return a.print("%s", version.Text())
 		}
 		return flag.ErrHelp
 	}
 	return root
-}
-
-// unknownCommand makes the error for a sub-command that there is not.
-func (a *app) unknownCommand(root *ffcli.Command, name string) error {
-	bare := *root
-	bare.Exec = nil
-	return cli.Run(context.Background(), &bare, []string{name}, io.Discard)
 }
 
 // local returns the client of the daemon.
@@ -122,7 +112,7 @@ func (a *app) explain(ctx context.Context, err error) int {
 	var denied *client.AccessDeniedError
 	switch {
 	case err == nil:
-		return 0
+		return cli.ExitSuccess
 	case errors.As(err, &code):
 		return int(code)
 	case errors.As(err, &denied):
@@ -133,19 +123,11 @@ func (a *app) explain(ctx context.Context, err error) int {
 	default:
 		fmt.Fprintln(a.stderr, err)
 	}
-	return 1
+	return cli.ExitFailure
 }
 
 // newFlags returns an empty set of flags for the command of that name.
 func newFlags(name string) *flag.FlagSet { return flag.NewFlagSet(name, flag.ContinueOnError) }
-
-// noArgs fails when there are arguments for a command that takes none.
-func noArgs(args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("too many non-flag arguments: %q", args)
-	}
-	return nil
-}
 
 // stateProblem says why the node is not up, as several commands print it; ok when
 // it is up or coming up.

@@ -21,8 +21,8 @@ func TestMistakes(t *testing.T) {
 		{"up --hostnmae=x", "ginnel up: unknown flag: --hostnmae\nDid you mean --hostname?\n"},
 		{"status --peers=maybe", "ginnel status: invalid boolean value \"maybe\" for --peers: parse error\nSee 'ginnel status --help'.\n"},
 		{"ping -c many x", "ginnel ping: invalid value \"many\" for flag --c: parse error\nSee 'ginnel ping --help'.\n"},
-		{"down now", "too many non-flag arguments: [\"now\"]\n"},
-		{"whois", "usage: ginnel whois [flags] <ip[:port] or hostname>\n"},
+		{"down now", "ginnel down: unexpected argument: now\nSee 'ginnel down --help'.\n"},
+		{"whois", "ginnel whois: missing argument: the IP[:port] or hostname\nSee 'ginnel whois --help'.\n"},
 		{"completion tcsh", "ginnel completion: unknown subcommand: tcsh\nSee 'ginnel completion --help'.\n"},
 	}
 	for _, tt := range tests {
@@ -40,7 +40,7 @@ func TestHelp(t *testing.T) {
 		if got.code != 0 || !strings.HasPrefix(got.out, "USAGE\n  ginnel [flags] <subcommand>") || got.err != "" {
 			t.Errorf("%q: %+v", args, got)
 		}
-		for _, name := range []string{"up", "down", "set", "get", "login", "logout", "status", "ip", "ping", "whois", "whoami", "netcheck", "wait", "version", "debug", "metrics", "completion"} {
+		for _, name := range []string{"up", "down", "set", "get", "login", "logout", "switch", "status", "ip", "ping", "whois", "whoami", "netcheck", "wait", "version", "debug", "metrics", "completion"} {
 			if !strings.Contains(got.out, "\n  "+name+" ") {
 				t.Errorf("%q does not list %s", args, name)
 			}
@@ -66,8 +66,8 @@ func TestNotRunning(t *testing.T) {
 func TestAccessDenied(t *testing.T) {
 	d := newFake(t).running()
 	d.readOnly = true
-	got := d.ginnel("up", "--reset", "--auth-key", "secret", "--hostname", "a b")
-	want := "Access denied: write access denied\n\nUse 'sudo ginnel --socket " + d.socket + " up --reset --auth-key ... --hostname 'a b''.\n" +
+	got := d.ginnel("up", "--reset", "--auth-key", "secret", "--operator", "a b")
+	want := "Access denied: write access denied\n\nUse 'sudo ginnel --socket " + d.socket + " up --reset --auth-key ... --operator 'a b''.\n" +
 		"To not require root, use 'sudo ginnel set --operator=$USER' once.\n"
 	if got.code != 1 || got.err != want {
 		t.Errorf("got %+v, want %s", got, want)
@@ -136,6 +136,24 @@ func TestLogout(t *testing.T) {
 	}
 }
 
+func TestHostnameIsChecked(t *testing.T) {
+	long := strings.Repeat("a", 63)
+	for name, want := range map[string]string{
+		"fig": "", "": "", "Fig-2.example": "", "fig.": "", long: "", "4": "",
+		"büro": `"büro" is not a valid DNS label`, "con\nnewline": "not a valid DNS label", "\x1b[31m": `"\x1b[31m" is not a valid DNS label`, "a b": "not a valid",
+		"a_b": "not a valid", "-a": "not a valid", "a-": "not a valid", "a..b": "not a valid", ".": "not a valid",
+		long + "a": "at most 63", strings.Repeat("a.", 150): "at most 253",
+	} {
+		for _, args := range [][]string{{"set"}, {"up"}} {
+			d := newFake(t).running()
+			got := d.ginnel(append(args, "--hostname="+name)...)
+			if (got.code != 0) != (want != "") || !strings.Contains(got.err, want) || want != "" && len(d.edits)+len(d.starts) != 0 {
+				t.Errorf("%s --hostname=%q: %+v, edits %q", args[0], name, got, d.edits)
+			}
+		}
+	}
+}
+
 func TestSetAndGet(t *testing.T) {
 	d := newFake(t).running()
 	got := d.ginnel("set", "--hostname=x", "--accept-routes", "--nickname", "n")
@@ -190,15 +208,15 @@ func TestIP(t *testing.T) {
 		{"-1", "100.64.0.1\n", ""},
 		{"-4", "100.64.0.1\n", ""},
 		{"-6", "fd7a:115c:a1e0::1\n", ""},
-		{"-4 -6", "", "ginnel ip -1, -4, and -6 are mutually exclusive\n"},
+		{"-4 -6", "", "ginnel ip: -1, -4, and -6 are mutually exclusive\nSee 'ginnel ip --help'.\n"},
 		{"apple", "100.64.0.2\nfd7a:115c:a1e0::2\n", ""},
 		{"birch -6", "", "no Ginnel IPv6 address\n"},
 		{"100.64.0.3", "100.64.0.3\n", ""},
 		{"berch", "", "no node in the network is called \"berch\"\nDid you mean \"birch\"?\n"},
-		{"a b", "", "too many arguments, expected at most one peer\n"},
+		{"a b", "", "ginnel ip: unexpected argument: b\nSee 'ginnel ip --help'.\n"},
 		{"--assert 100.64.0.1", "", ""},
 		{"--assert 100.64.0.2", "", "assertion failed: IP 100.64.0.2 not found among [fd7a:115c:a1e0::1 100.64.0.1]\n"},
-		{"--assert x", "", "--assert: \"x\" is not an IP address\n"},
+		{"--assert x", "", "ginnel ip: --assert: \"x\" is not an IP address\nSee 'ginnel ip --help'.\n"},
 	}
 	for _, tt := range tests {
 		got := d.ginnel(append([]string{"ip"}, strings.Fields(tt.args)...)...)
@@ -236,7 +254,7 @@ func TestWhoIs(t *testing.T) {
 	if got := d.ginnel("whois", "--json", "100.64.0.2"); json.Unmarshal([]byte(got.out), &who) != nil || who.Node.StableID != "napple" {
 		t.Errorf("JSON: %+v", got)
 	}
-	for args, want := range map[string]string{"100.64.0.9": "peer not found\n", "--proto=icmp 1.2.3.4": "invalid value --proto=\"icmp\"; must be tcp or udp\n"} {
+	for args, want := range map[string]string{"100.64.0.9": "peer not found\n", "--proto=icmp 1.2.3.4": "ginnel whois: invalid value --proto=\"icmp\"; must be tcp or udp\nSee 'ginnel whois --help'.\n"} {
 		if got := d.ginnel(append([]string{"whois"}, strings.Fields(args)...)...); got.code != 1 || got.err != want {
 			t.Errorf("whois %s: %+v", args, got)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/wire/control"
 )
 
@@ -19,15 +20,16 @@ func (a *app) debugCommand() *ffcli.Command {
 		LongHelp: "Commands to find out what is wrong. They may change without notice.",
 		Subcommands: []*ffcli.Command{
 			a.showCommand("netmap", "Show the network map", a.debugNetmap),
-			a.showCommand("paths", "Show the candidate paths of all peers", a.debugPaths),
+			a.pathsCommand(),
 			a.pathCommand(),
 			a.showCommand("prefs", "Show the preferences", a.debugPrefs),
-			a.watchCommand(),
+			a.watchCommand("watch", "Show notifications as they come"),
+			a.watchCommand("watch-ipn", ""), // another name for it
 			a.showCommand("derp-map", "Show the relay map", a.debugDERPMap),
 			a.showCommand("hostinfo", "Show what the server knows of this machine", a.debugHostinfo),
 			a.localAPICommand(),
 			a.showCommand("local-creds", "Show how to reach the local API", a.debugLocalCreds),
-			a.showCommand("metrics", "Show internal metrics", a.debugMetrics),
+			a.debugMetricsCommand(),
 			a.actionCommand("restun", "Ask anew for the public addresses"),
 			a.actionCommand("rebind", "Open the sockets anew"),
 			a.actionCommand("force-netmap-update", "Ask the server for a new network map"),
@@ -40,7 +42,7 @@ func (a *app) showCommand(name, help string, show func(context.Context) error) *
 	return &ffcli.Command{
 		Name: name, ShortUsage: "ginnel debug " + name, ShortHelp: help, FlagSet: newFlags(name),
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			return show(ctx)
@@ -95,14 +97,6 @@ func (a *app) debugDERPMap(ctx context.Context) error {
 		return err
 	}
 	return a.printJSON(m)
-}
-
-func (a *app) debugMetrics(ctx context.Context) error {
-	text, err := a.local().Get(ctx, "metrics")
-	if err != nil {
-		return err
-	}
-	return a.print("%s", text)
 }
 
 func (a *app) debugLocalCreds(context.Context) error {

@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/ginnel/ginnel/internal/cli"
 )
 
 // methods are the HTTP methods that debug localapi takes.
@@ -35,8 +36,11 @@ func (a *app) localAPI(ctx context.Context, verbose bool, args []string) error {
 	if len(args) > 0 && methods[strings.ToUpper(args[0])] {
 		method, args = strings.ToUpper(args[0]), args[1:]
 	}
-	if len(args) < 1 || len(args) > 2 {
-		return errors.New("usage: ginnel debug localapi [-v] [<method>] <path> [<body>|-]")
+	switch {
+	case len(args) == 0:
+		return cli.Usagef("missing argument: the path")
+	case len(args) > 2:
+		return cli.Usagef("unexpected argument: %s", args[2])
 	}
 	var body io.Reader
 	if len(args) == 2 {

@@ -6,12 +6,13 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node/local/api"
 )
 
 // watchCommand prints what the daemon tells its watchers.
-func (a *app) watchCommand() *ffcli.Command {
-	fs := newFlags("watch-ipn")
+func (a *app) watchCommand(name, help string) *ffcli.Command {
+	fs := newFlags(name)
 	count := fs.Int("count", 0, "end after this `number` of messages; 0 for no end")
 	bits := map[api.NotifyMask]*bool{
 		api.NotifyInitialState | api.NotifyInitialPrefs: fs.Bool("initial", false, "begin with the present state and preferences"),
@@ -22,9 +23,9 @@ func (a *app) watchCommand() *ffcli.Command {
 		api.NotifyPeerChanges:                           fs.Bool("peer-changes", true, "show changes of peers"),
 	}
 	return &ffcli.Command{
-		Name: "watch-ipn", ShortUsage: "ginnel debug watch-ipn [flags]", ShortHelp: "Show notifications as they come", FlagSet: fs,
+		Name: name, ShortUsage: "ginnel debug " + name + " [flags]", ShortHelp: help, FlagSet: fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			mask := api.NotifyNoPrivateKeys

@@ -6,6 +6,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node/local/api"
 )
 
@@ -16,7 +17,7 @@ func (a *app) downCommand() *ffcli.Command {
 	return &ffcli.Command{
 		Name: "down", ShortUsage: "ginnel down [flags]", ShortHelp: "Disconnect from the network, staying logged in", FlagSet: fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			st, err := a.local().StatusWithoutPeers(ctx)

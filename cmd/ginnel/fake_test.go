@@ -41,8 +41,12 @@ type fakeDaemon struct {
 	refusal  string // of edits and checks
 	// onStart, onLogin and onEdit are what starting, logging in and an edit lead to.
 	onStart, onLogin, onEdit func()
+	// health is what watchers hear first.
+	health *api.HealthState
 	// onPause is what happens while a command pauses.
 	onPause func()
+	// profiles answers requests about profiles.
+	profiles http.HandlerFunc
 }
 
 // newFake serves a daemon that is logged out.
@@ -72,6 +76,7 @@ func newFake(t *testing.T) *fakeDaemon {
 	mux.HandleFunc("POST /localapi/v0/logout", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /localapi/v0/watch-ipn-bus", d.serveBus)
 	mux.HandleFunc("POST /localapi/v0/ping", d.servePing)
+	mux.HandleFunc("/localapi/v0/profiles/", func(w http.ResponseWriter, r *http.Request) { d.profiles(w, r) })
 	mux.HandleFunc("/localapi/v0/", func(w http.ResponseWriter, r *http.Request) {
 		answer, ok := d.answers[strings.TrimPrefix(r.URL.RequestURI(), "/localapi/v0/")]
 		if !ok {
@@ -158,7 +163,7 @@ func (d *fakeDaemon) serveBus(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		d.t.Error(err)
 	}
-	ch <- &api.Notify{Version: d.version, State: &state}
+	ch <- &api.Notify{Version: d.version, State: &state, Health: d.health}
 	for {
 		select {
 		case n := <-ch:
@@ -286,7 +291,7 @@ func (d *fakeDaemon) running() *fakeDaemon {
 	d.status.MagicDNSSuffix = "net.example"
 	d.status.CurrentTailnet = &api.TailnetStatus{Name: "example", MagicDNSSuffix: "net.example", MagicDNSEnabled: true}
 	d.status.TailscaleIPs = addrs("100.64.0.1", "fd7a:115c:a1e0::1")
-	d.status.Self = &api.PeerStatus{ID: "nself", HostName: "fig", DNSName: "fig.net.example.", OS: "linux", UserID: 1, TailscaleIPs: d.status.TailscaleIPs}
+	d.status.Self = &api.PeerStatus{ID: "nself", HostName: "fig", DNSName: "fig.net.example.", OS: "linux", UserID: 1, Online: true, TailscaleIPs: d.status.TailscaleIPs}
 	d.status.User = map[control.UserID]control.UserProfile{1: {ID: 1, LoginName: "ann@example.com"}, 2: {ID: 2, LoginName: "tagged-devices"}}
 	d.status.Peer = map[key.NodePublic]*api.PeerStatus{
 		nodeKey(2): {ID: "napple", PublicKey: nodeKey(2), HostName: "Apple", DNSName: "apple.net.example.", OS: "linux", UserID: 1, Online: true,

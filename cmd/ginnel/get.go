@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -22,10 +21,10 @@ func (a *app) getCommand() *ffcli.Command {
 		Name: "get", ShortUsage: "ginnel get [flags] [<setting>|all]", ShortHelp: "Show preferences", FlagSet: fs,
 		Exec: func(ctx context.Context, args []string) error {
 			if len(args) > 1 {
-				return fmt.Errorf("too many non-flag arguments: %q", args)
+				return cli.Usagef("unexpected argument: %s", args[1])
 			}
 			if *asJSON && *setFlags {
-				return errors.New("--json and --set-flags cannot be used together")
+				return cli.Usagef("--json and --set-flags cannot be used together")
 			}
 			table := prefFlags()
 			single := len(args) == 1 && args[0] != "all"

@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node/local/api"
 )
 
@@ -36,10 +36,10 @@ func (a *app) ipCommand() *ffcli.Command {
 // ip prints the addresses the flags ask for.
 func (a *app) ip(ctx context.Context, f ipFlags, args []string) error {
 	if len(args) > 1 {
-		return errors.New("too many arguments, expected at most one peer")
+		return cli.Usagef("unexpected argument: %s", args[1])
 	}
 	if f.one && f.four || f.one && f.six || f.four && f.six {
-		return errors.New("ginnel ip -1, -4, and -6 are mutually exclusive")
+		return cli.Usagef("-1, -4, and -6 are mutually exclusive")
 	}
 	st, err := a.local().Status(ctx)
 	if err != nil {
@@ -70,7 +70,7 @@ func noIPs(st *api.Status) error {
 func assertIP(ips []netip.Addr, text string) error {
 	want, err := netip.ParseAddr(text)
 	if err != nil {
-		return fmt.Errorf("--assert: %q is not an IP address", text)
+		return cli.Usagef("--assert: %q is not an IP address", text)
 	}
 	if !slices.Contains(ips, want) {
 		return fmt.Errorf("assertion failed: IP %v not found among %v", want, ips)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/internal/qrtext"
 	"github.com/ginnel/ginnel/node/local/api"
 	"github.com/ginnel/ginnel/node/local/client"
@@ -33,6 +34,7 @@ type joining struct {
 	url      string
 	approval bool
 	trouble  string // the last one told
+	refusal  string // of the login before this one
 }
 
 // join carries out the plan and waits until the node is up.
@@ -73,6 +75,9 @@ func (w *joining) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if first.Health != nil {
+		w.refusal = first.Health.Warnings[api.WarnLoginState].Text
+	}
 	if err := w.begin(ctx); err != nil {
 		return err
 	}
@@ -107,16 +112,16 @@ func (w *joining) begin(ctx context.Context) error {
 	if err := local.Start(ctx, api.StartOptions{UpdatePrefs: w.plan.prefs, AuthKey: w.plan.authKey}); err != nil {
 		return err
 	}
-	if w.plan.authKey != "" {
+	if w.plan.authKey != "" && !w.plan.force {
 		return nil
 	}
-	return local.LoginInteractive(ctx)
+	return local.LoginInteractive(ctx) // by the key, if there is one
 }
 
 // handle takes one message of the bus. It is done when the node is up.
 func (w *joining) handle(n *api.Notify) (done bool, err error) {
 	if n.ErrMessage != nil && *n.ErrMessage != "" {
-		return false, errors.New(*n.ErrMessage)
+		return false, w.refused(*n.ErrMessage)
 	}
 	if n.LoginFinished != nil {
 		w.loggedIn = true
@@ -131,6 +136,16 @@ func (w *joining) handle(n *api.Notify) (done bool, err error) {
 		w.state = *n.State
 	}
 	return w.reached(), nil
+}
+
+// refused explains the server's refusal; where it is about the auth key, with what
+// can be done.
+func (w *joining) refused(text string) error {
+	if w.plan.authKey != "" && strings.Contains(text, "auth key") {
+		text += "\nAsk an admin of the network for another key (on a Ginnel server: ginnel-server authkeys create),\n" +
+			"or leave out --auth-key to get a login link"
+	}
+	return errors.New(text)
 }
 
 // reached acts on the state and reports whether it is the wanted one.
@@ -190,7 +205,7 @@ var troubles = []api.WarnableCode{
 func (w *joining) showTrouble(h *api.HealthState) {
 	for _, code := range troubles {
 		warning, ok := h.Warnings[code]
-		if !ok || warning.Text == "" || code == api.WarnLoginState && !isLoginTrouble(warning.Text) {
+		if !ok || warning.Text == "" || code == api.WarnLoginState && !w.isLoginTrouble(warning.Text) {
 			continue
 		}
 		text := strings.TrimPrefix(warning.Text, lastLoginError)
@@ -209,9 +224,15 @@ func (w *joining) showTrouble(h *api.HealthState) {
 // logged out.
 const lastLoginError = loggedOutText + " The last login error was: "
 
-// isLoginTrouble tells a login that fails from one that has not been tried.
-func isLoginTrouble(text string) bool {
-	return text != loggedOutText
+// refusedText begins what the server says to a login that it refuses, which ends the
+// login; other troubles may pass.
+const refusedText = "the coordination server refused: "
+
+// isLoginTrouble tells a login that fails from one that has not been tried, and from the
+// one before, whose refusal is told until this one gets somewhere.
+func (w *joining) isLoginTrouble(text string) bool {
+	stale := text == w.refusal && strings.HasPrefix(text, lastLoginError+refusedText)
+	return text != loggedOutText && !stale
 }
 
 // printWarnings shows what the daemon finds unhealthy now that the node is up.
@@ -239,7 +260,7 @@ func checkQRFormat(format string) error {
 	case "auto", qrtext.ASCII, qrtext.Large, qrtext.Small:
 		return nil
 	}
-	return fmt.Errorf("invalid value --qr-format=%q; must be auto, ascii, large or small", format)
+	return cli.Usagef("invalid value --qr-format=%q; must be auto, ascii, large or small", format)
 }
 
 // wantQR reports whether to draw a code: as the flag says, and without it where a

@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node/local/api"
 )
 
@@ -16,10 +15,11 @@ func (a *app) loginCommand() *ffcli.Command {
 	return &ffcli.Command{
 		Name: "login", ShortUsage: "ginnel login [flags]", ShortHelp: "Log in to a network",
 		LongHelp: `Logs this machine in to a network and connects it, with preferences as the flags
-say and all others at their defaults. A machine that is logged in must log out first.`,
+say and all others at their defaults. A machine that is logged in already keeps that
+login; 'ginnel switch' changes between the two.`,
 		FlagSet: j.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			return a.login(ctx, j)
@@ -27,7 +27,7 @@ say and all others at their defaults. A machine that is logged in must log out f
 	}
 }
 
-// login logs in a node that is not.
+// login logs in, in a new profile if the present one has a login.
 func (a *app) login(ctx context.Context, j *joinFlags) error {
 	if err := checkQRFormat(j.qrFormat); err != nil {
 		return err
@@ -39,9 +39,6 @@ func (a *app) login(ctx context.Context, j *joinFlags) error {
 	prefs, err := a.local().Prefs(ctx)
 	if err != nil {
 		return err
-	}
-	if st.HaveNodeKey && st.BackendState != api.NeedsLogin.String() {
-		return alreadyLoggedIn(prefs)
 	}
 	authKey, err := readAuthKey(j.authKey)
 	if err != nil {
@@ -58,15 +55,17 @@ func (a *app) login(ctx context.Context, j *joinFlags) error {
 	}
 	a.warnIdle(applied, wanted)
 	wanted.WantRunning, wanted.LoggedOut = true, false
-	return a.join(ctx, j, &plan{prefs: wanted, login: true, authKey: authKey})
-}
-
-// alreadyLoggedIn says who is logged in and what can be done.
-func alreadyLoggedIn(prefs *api.Prefs) error {
-	who := ""
-	if prefs.Config != nil && prefs.Config.UserProfile.LoginName != "" {
-		who = " as " + prefs.Config.UserProfile.LoginName
+	p := &plan{prefs: wanted, login: true, authKey: authKey, force: true}
+	if !st.HaveNodeKey {
+		return a.join(ctx, j, p)
 	}
-	return errors.New(fmt.Sprintf("already logged in to %s%s, and this version keeps one login at a time.\n", prefs.ControlURL, who) +
-		"To change it, run 'ginnel logout' first; to renew it, 'ginnel up --force-reauth'.")
+	back, err := a.addAccount(ctx)
+	if err != nil {
+		return err
+	}
+	err = a.join(ctx, j, p)
+	if err != nil {
+		back()
+	}
+	return err
 }

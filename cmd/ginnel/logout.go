@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/ginnel/ginnel/internal/cli"
 )
 
 // logoutCommand disconnects and forgets the login.
@@ -15,7 +17,7 @@ func (a *app) logoutCommand() *ffcli.Command {
 		LongHelp: "Takes the network down, expires this node's key and forgets the login.\nTo use the network again, this machine has to log in again.",
 		FlagSet:  fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			return a.local().Logout(ctx, *reason)

@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/ginnel/ginnel/internal/cli"
 )
 
 // metricsCommand shows the daemon's metrics.
 func (a *app) metricsCommand() *ffcli.Command {
 	show := func(ctx context.Context, args []string) error {
-		if err := noArgs(args); err != nil {
+		if err := cli.Args(args); err != nil {
 			return err
 		}
 		text, err := a.local().Get(ctx, "usermetrics")
@@ -37,8 +39,8 @@ func (a *app) metricsCommand() *ffcli.Command {
 // writeMetrics replaces the file named by the only argument, so that a reader
 // sees the old or the new one and nothing between.
 func (a *app) writeMetrics(ctx context.Context, args []string) error {
-	if len(args) != 1 {
-		return errors.New("usage: ginnel metrics write <path>")
+	if err := cli.Args(args, "the file to write"); err != nil {
+		return err
 	}
 	text, err := a.local().Get(ctx, "usermetrics")
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/peterbourgon/ff/v3/ffcli"
 	"github.com/tailscale/hujson"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node/local/api"
 	"github.com/ginnel/ginnel/node/local/client"
 	"github.com/ginnel/ginnel/node/netcheck"
@@ -40,7 +41,7 @@ it is behind, and how far the relays are.
 ginneld makes the check with the sockets it uses for traffic. When it does not
 run, or with --derp-map-file, this program makes it with its own.`,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			return a.netcheckLoop(ctx, f)
@@ -53,10 +54,10 @@ func (a *app) netcheckLoop(ctx context.Context, f netcheckFlags) error {
 	switch f.format {
 	case "", "json", "json-line":
 	default:
-		return fmt.Errorf("unknown output format %q; must be empty, json or json-line", f.format)
+		return cli.Usagef("unknown output format %q; must be empty, json or json-line", f.format)
 	}
 	if f.every < 0 {
-		return fmt.Errorf("--every=%v is negative", f.every)
+		return cli.Usagef("--every=%v is negative", f.every)
 	}
 	checker := &checker{app: a, mapFile: f.mapFile}
 	for {

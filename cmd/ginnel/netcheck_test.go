@@ -76,7 +76,7 @@ func TestNetcheckByDaemon(t *testing.T) {
 	if got := d.ginnel("netcheck", "--format=json"); json.Unmarshal([]byte(got.out), &r) != nil || strings.Count(got.out, "\n") < 10 {
 		t.Errorf("json: %+v", got)
 	}
-	if got := d.ginnel("netcheck", "--format=xml"); got.code != 1 || !strings.HasPrefix(got.err, "unknown output format \"xml\"") {
+	if got := d.ginnel("netcheck", "--format=xml"); got.code != 1 || !strings.HasPrefix(got.err, "ginnel netcheck: unknown output format \"xml\"") {
 		t.Errorf("xml: %+v", got)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -72,9 +71,4 @@ func (a *app) runningStatus(ctx context.Context) (*api.Status, error) {
 		return nil, exitError(1)
 	}
 	return st, nil
-}
-
-// errOneArg is for commands that take one argument.
-func errOneArg(command, what string) error {
-	return errors.New("usage: ginnel " + command + " [flags] <" + what + ">")
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node/local/api"
 	"github.com/ginnel/ginnel/node/local/client"
 )
@@ -41,7 +42,8 @@ func (a *app) pingCommand() *ffcli.Command {
 		LongHelp: `Pings a peer below IP, at the level at which nodes find their paths, and shows
 which path each answer took. By default it stops when the path is direct, and
 after 10 pings; the exit code is 1 when no answer came or no direct path was found.
-A peer that is not known yet may just have joined: ping waits --timeout for it.`,
+A peer that ginneld does not know may just have joined: ping waits for it, at most
+--timeout, while ginneld is not connected to the server.`,
 		Exec: func(ctx context.Context, args []string) error { return a.ping(ctx, f, args) },
 	}
 }
@@ -50,13 +52,13 @@ A peer that is not known yet may just have joined: ping waits --timeout for it.`
 func (f *pingFlags) kind() (api.PingType, error) {
 	switch {
 	case f.icmp && f.tsmp:
-		return "", errors.New("--icmp and --tsmp cannot be used together")
+		return "", cli.Usagef("--icmp and --tsmp cannot be used together")
 	case f.size != 0 && (f.icmp || f.tsmp):
-		return "", errors.New("--size is for disco pings only")
+		return "", cli.Usagef("--size is for disco pings only")
 	case f.size < 0:
-		return "", fmt.Errorf("--size=%d is negative", f.size)
+		return "", cli.Usagef("--size=%d is negative", f.size)
 	case f.count < 0:
-		return "", fmt.Errorf("-c=%d is negative", f.count)
+		return "", cli.Usagef("-c=%d is negative", f.count)
 	case f.icmp:
 		return api.PingICMP, nil
 	case f.tsmp:
@@ -71,8 +73,8 @@ func (a *app) ping(ctx context.Context, f pingFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(args) != 1 || args[0] == "" {
-		return errOneArg("ping", "hostname or IP")
+	if err := cli.Args(args, "the hostname or IP of a peer"); err != nil {
+		return err
 	}
 	peer, isSelf, err := a.awaitPeer(ctx, args[0], f.timeout)
 	if err != nil {
@@ -91,20 +93,32 @@ func (a *app) ping(ctx context.Context, f pingFlags, args []string) error {
 	return a.pingLoop(ctx, f, kind, ip)
 }
 
-// lookAgain is the time between two looks for a peer that is not there yet.
-const lookAgain = 200 * time.Millisecond
+// lookAgain is the time between two looks for a peer that is not there yet, and
+// underWay how long news from the server may take to get here.
+const (
+	lookAgain = 200 * time.Millisecond
+	underWay  = 3 * lookAgain
+)
 
-// awaitPeer finds a node as findPeer does. One that is not there is looked for until the
-// first ping to it would have timed out: it may just have joined.
+// awaitPeer finds a node as findPeer does. One that is not there may just have joined: it
+// is looked for until the first ping to it would have timed out or, while ginneld is
+// connected to the server and so knows all nodes, until news under way have come.
 func (a *app) awaitPeer(ctx context.Context, text string, patience time.Duration) (p *api.PeerStatus, isSelf bool, err error) {
-	for ; ; patience -= lookAgain {
+	for waited := time.Duration(0); ; waited += lookAgain {
 		st, err := a.runningStatus(ctx)
 		if err != nil {
 			return nil, false, err
 		}
+		connected := st.Self != nil && st.Self.Online
 		p, isSelf, err := findPeer(st, text)
-		if err == nil || patience < lookAgain {
+		if err == nil || connected && waited >= underWay {
 			return p, isSelf, err
+		}
+		if waited+lookAgain > patience {
+			if !connected {
+				err = fmt.Errorf("%w\nginneld has no connection to the server at present, so it may not know all nodes", err)
+			}
+			return nil, false, err
 		}
 		if err := a.rest(ctx, lookAgain); err != nil {
 			return nil, false, err

@@ -35,16 +35,19 @@ func TestPing(t *testing.T) {
 		{"apple", []api.PingResult{{Err: "no peer has it"}}, 1, "", "no peer has it\n", 0},
 		{"apple", []api.PingResult{{IsLocalIP: true, Err: "is local"}}, 0, "is local\n", "", 0},
 		{"fig", nil, 0, "100.64.0.1 is local Ginnel IP\n", "", 0},
-		{"aple", nil, 1, "", "no node in the network is called \"aple\"\nDid you mean \"apple\"?\n", 25},
-		{"--timeout 1s 100.64.0.77", nil, 1, "", "no node in the network has the IP 100.64.0.77\n", 5},
-		{"", nil, 1, "", "usage: ginnel ping [flags] <hostname or IP>\n", 0},
-		{"--icmp --tsmp apple", nil, 1, "", "--icmp and --tsmp cannot be used together\n", 0},
-		{"--icmp --size 10 apple", nil, 1, "", "--size is for disco pings only\n", 0},
-		{"-c=-1 apple", nil, 1, "", "-c=-1 is negative\n", 0},
+		{"aple", nil, 1, "", "no node in the network is called \"aple\"\nDid you mean \"apple\"?\n", 3},
+		{"--timeout 400ms 100.64.0.77", nil, 1, "", "no node in the network has the IP 100.64.0.77\n", 2},
+		{"", nil, 1, "", "missing argument: the hostname or IP of a peer", 0},
+		{"--icmp --tsmp apple", nil, 1, "", "--icmp and --tsmp cannot be used together", 0},
+		{"--icmp --size 10 apple", nil, 1, "", "--size is for disco pings only", 0},
+		{"-c=-1 apple", nil, 1, "", "-c=-1 is negative", 0},
 	}
 	for _, tt := range tests {
 		d := newFake(t).running()
 		d.pings = tt.answers
+		if tt.err != "" && !strings.HasSuffix(tt.err, "\n") { // of the command line
+			tt.err = "ginnel ping: " + tt.err + "\nSee 'ginnel ping --help'.\n"
+		}
 		got := d.ginnel(append([]string{"ping"}, strings.Fields(tt.args)...)...)
 		if got.code != tt.code || got.out != tt.out || got.err != tt.err || len(got.pauses) != tt.pauses {
 			t.Errorf("ping %s: %+v\nwant %+v", tt.args, got, tt)
@@ -65,16 +68,37 @@ func TestPingAsksFor(t *testing.T) {
 	}
 }
 
-// TestPingAwaitsPeer has the peer join when it is already being looked for.
+// TestPingAwaitsPeer has the peer join when it is already being looked for: for long
+// where the daemon is not connected to the server, and cannot know it yet.
 func TestPingAwaitsPeer(t *testing.T) {
-	for _, name := range []string{"apple", "100.64.0.2"} {
-		d := newFake(t).running()
-		d.pings = []api.PingResult{{NodeIP: "100.64.0.2", NodeName: "apple", Endpoint: "192.0.2.1:1"}}
-		apple := d.status.Peer[nodeKey(2)]
-		delete(d.status.Peer, nodeKey(2))
-		d.onPause = func() { d.status.Peer[nodeKey(2)] = apple }
-		if got := d.ginnel("ping", name); got.code != 0 || !strings.HasPrefix(got.out, "pong from apple") || len(got.pauses) != 1 {
-			t.Errorf("ping %s: %+v", name, got)
+	for _, connected := range []bool{true, false} {
+		for _, name := range []string{"apple", "100.64.0.2"} {
+			d := newFake(t).running()
+			d.status.Self.Online = connected
+			d.pings = []api.PingResult{{NodeIP: "100.64.0.2", NodeName: "apple", Endpoint: "192.0.2.1:1"}}
+			apple := d.status.Peer[nodeKey(2)]
+			delete(d.status.Peer, nodeKey(2))
+			looks := 2
+			if !connected {
+				looks = 20
+			}
+			left := looks
+			d.onPause = func() {
+				if left--; left == 0 {
+					d.status.Peer[nodeKey(2)] = apple
+				}
+			}
+			if got := d.ginnel("ping", name); got.code != 0 || !strings.HasPrefix(got.out, "pong from apple") || len(got.pauses) != looks {
+				t.Errorf("connected %v, ping %s: %+v", connected, name, got)
+			}
 		}
+	}
+}
+
+func TestPingSaysThatTheMapMayBeOld(t *testing.T) {
+	d := newFake(t).running()
+	d.status.Self.Online = false
+	if got := d.ginnel("ping", "plum"); got.code != 1 || !strings.Contains(got.err, "no connection to the server") || len(got.pauses) != 25 {
+		t.Errorf("got %+v", got)
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/ginnel/ginnel/node/local/api"
 )
@@ -143,6 +145,41 @@ func textPref(name, usage, field string, ptr func(*api.Prefs) *string) prefFlag 
 		},
 	}
 }
+
+// only has the flag refuse what check refuses.
+func (f prefFlag) only(check func(text string) error) prefFlag {
+	set := f.set
+	f.set = func(p *api.Prefs, text string, env *flagEnv) error {
+		if err := check(text); err != nil {
+			return err
+		}
+		return set(p, text, env)
+	}
+	return f
+}
+
+// validHostname fails for what cannot be a node's name: it is made of DNS labels. Empty is
+// the name that the system has.
+func validHostname(name string) error {
+	if name == "" {
+		return nil
+	}
+	if len(name) > 253 {
+		return fmt.Errorf("--hostname: %d characters are too long for a name; at most 253 are allowed", len(name))
+	}
+	for label := range strings.SplitSeq(strings.Trim(name, "."), ".") {
+		switch {
+		case len(label) > 63:
+			return fmt.Errorf("--hostname: %q is too long for a name; at most 63 characters are allowed", label)
+		case !hostLabel.MatchString(label):
+			return fmt.Errorf("--hostname: %q is not a valid DNS label: use letters a to z, digits and dashes, with no dash at either end", label)
+		}
+	}
+	return nil
+}
+
+// hostLabel is one part of a host name.
+var hostLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
 
 // butIdle adds the note that a preference is only remembered.
 func (f prefFlag) butIdle(note string, at func(string) bool) prefFlag {

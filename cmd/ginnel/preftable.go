@@ -26,7 +26,7 @@ func prefFlags() []prefFlag {
 		boolPref("exit-node-allow-lan-access", "reach the local network directly while using an exit node", "ExitNodeAllowLANAccess",
 			func(p *api.Prefs) *bool { return &p.ExitNodeAllowLANAccess }).butIdle(noExitNodes, isTrue),
 		textPref("hostname", "`name` to use instead of the one the system has", "Hostname",
-			func(p *api.Prefs) *string { return &p.Hostname }),
+			func(p *api.Prefs) *string { return &p.Hostname }).only(validHostname),
 		textPref("operator", "Unix `user` who may change things without sudo", "OperatorUser",
 			func(p *api.Prefs) *string { return &p.OperatorUser }),
 		boolPref("shields-up", "do not let others start connections to this node", "ShieldsUp",

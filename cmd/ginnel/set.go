@@ -6,6 +6,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node/local/api"
 )
 
@@ -20,7 +21,7 @@ func (a *app) setCommand() *ffcli.Command {
 		LongHelp: "Changes the preferences that are mentioned and leaves all others as they are.\nUnlike 'ginnel up', it neither connects nor asks for everything to be mentioned.",
 		FlagSet:  fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			names := given(fs)

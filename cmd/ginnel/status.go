@@ -5,6 +5,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node/local/api"
 )
 
@@ -28,7 +29,7 @@ func (a *app) statusCommand() *ffcli.Command {
 system, and how it is reached. The exit code is 1 when the node is not up; with
 --json it is 0 as long as ginneld answers.`,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			return a.status(ctx, f)

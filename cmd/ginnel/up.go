@@ -11,6 +11,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node/local/api"
 )
 
@@ -67,7 +68,7 @@ The first time, say which server to use:
   ginnel up --login-server=https://server.example.com`,
 		FlagSet: j.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			err := a.up(ctx, j)
@@ -87,6 +88,9 @@ type plan struct {
 	// login starts the backend anew, with the key if any.
 	login   bool
 	authKey string
+	// force asks for an interactive login even with a key, by which it then is: that makes
+	// one in any case.
+	force bool
 	// relogin waits for a login even though the node is up at present.
 	relogin bool
 }
@@ -169,7 +173,7 @@ func (a *app) planLogin(ctx context.Context, j *joinFlags, st *api.Status, prefs
 		edit.ControlURLSet = prefs.ControlURL == ""
 		return &plan{edit: edit}, nil
 	}
-	return &plan{prefs: wanted, login: true, authKey: authKey, relogin: running}, nil
+	return &plan{prefs: wanted, login: true, authKey: authKey, force: j.forceReauth || !st.HaveNodeKey, relogin: running || j.forceReauth}, nil
 }
 
 // withUpDefaults returns preferences with those that up has flags for at their

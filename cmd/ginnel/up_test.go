@@ -21,7 +21,7 @@ func TestUpWithAuthKey(t *testing.T) {
 	if got.code != 0 || got.out != "" || got.err != "" {
 		t.Errorf("got %+v", got)
 	}
-	if len(d.starts) != 1 || d.starts[0].AuthKey != "key-1" || d.called("POST login-interactive") {
+	if len(d.starts) != 1 || d.starts[0].AuthKey != "key-1" || !d.called("POST login-interactive") {
 		t.Fatalf("starts %v, calls %q", d.starts, d.calls)
 	}
 	p := d.starts[0].UpdatePrefs
@@ -54,7 +54,7 @@ func TestUpWithBadKey(t *testing.T) {
 	d := newFake(t)
 	d.onStart = func() { d.tell(failure("the coordination server refused: invalid auth key")) }
 	got := d.ginnel("up", "--login-server", server, "--auth-key", "bad")
-	if got.code != 1 || got.err != "the coordination server refused: invalid auth key\n" || got.out != "" {
+	if got.code != 1 || !strings.HasPrefix(got.err, "the coordination server refused: invalid auth key\nAsk an admin") || got.out != "" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -142,6 +142,18 @@ func TestUpTellsTrouble(t *testing.T) {
 	}
 }
 
+// TestUpIsRefused has the daemon remember the refusal of the login before.
+func TestUpIsRefused(t *testing.T) {
+	d := newFake(t)
+	before := warning(api.WarnLoginState, lastLoginError+refusedText+"auth key revoked")
+	d.health = before.Health
+	d.onStart = func() { d.tell(before, failure(refusedText+"auth key expired")) }
+	got := d.ginnel("up", "--login-server", server, "--auth-key=x")
+	if got.code != 1 || !strings.HasPrefix(got.err, refusedText+"auth key expired\n") || !strings.Contains(got.err, "ginnel-server authkeys create") {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestUpWhenDaemonGoesAway(t *testing.T) {
 	d := newFake(t)
 	d.onStart = func() { d.tell(nil) }
@@ -192,8 +204,8 @@ To change only what you mention, use 'ginnel set'.
 	if got.code != 1 || got.err != want || len(d.edits)+len(d.starts) != 0 {
 		t.Errorf("got %+v\n%s", got, got.err)
 	}
-	if got := d.ginnel("up", "--shields-up", "--accept-dns=false", "--advertise-tags=x,y", "--hostname=a b"); got.code != 0 || !d.prefs.ShieldsUp ||
-		d.prefs.Hostname != "a b" || d.prefs.ProfileName != "nick" || d.prefs.ControlURL != server {
+	if got := d.ginnel("up", "--shields-up", "--accept-dns=false", "--advertise-tags=x,y", "--hostname=a-b"); got.code != 0 || !d.prefs.ShieldsUp ||
+		d.prefs.Hostname != "a-b" || d.prefs.ProfileName != "nick" || d.prefs.ControlURL != server {
 		t.Errorf("all mentioned: %+v, preferences %+v", got, d.prefs)
 	}
 	if got := d.ginnel("up", "--reset", "--accept-routes"); got.code != 0 || d.prefs.Hostname != "" || !d.prefs.CorpDNS || d.prefs.ShieldsUp ||
@@ -256,6 +268,19 @@ func TestUpForceReauth(t *testing.T) {
 	if got := d.ginnel("up", "--force-reauth"); got.code != 0 || !strings.HasSuffix(got.err, "Success.\n") || len(d.starts) != 1 {
 		t.Errorf("got %+v, starts %v", got, d.starts)
 	}
+	d.onLogin = func() { d.tell(&api.Notify{State: &running}, finished()) }
+	if got := d.ginnel("up", "--force-reauth", "--auth-key=k"); got.code != 0 || len(d.starts) != 2 || d.starts[1].AuthKey != "k" {
+		t.Errorf("by a key: %+v, starts %v", got, d.starts)
+	}
+	if n := len(d.calls); d.calls[n-2] != "POST login-interactive" { // the last asks for warnings
+		t.Errorf("by a key: calls %q", d.calls)
+	}
+	refused := "the coordination server refused: invalid auth key"
+	d.onLogin = func() { d.tell(&api.Notify{ErrMessage: &refused}) }
+	if got := d.ginnel("up", "--force-reauth", "--auth-key=wrong"); got.code != 1 || !strings.Contains(got.err, refused) {
+		t.Errorf("by a wrong key: %+v", got)
+	}
+	d.starts = d.starts[:1]
 	ssh := map[string]string{"SSH_CLIENT": "100.64.0.9 1 22"}
 	if got := d.ginnelIn(runOptions{env: ssh}, "up", "--force-reauth"); got.code != 1 || !strings.Contains(got.err, "--accept-risk=lose-ssh") ||
 		!strings.HasSuffix(got.err, "aborted, no changes made\n") || len(d.starts) != 1 {
@@ -272,7 +297,7 @@ func TestUpRefusedPreferences(t *testing.T) {
 }
 
 func TestUpWithArguments(t *testing.T) {
-	if got := newFake(t).ginnel("up", "now"); got.code != 1 || got.err != "too many non-flag arguments: [\"now\"]\n" {
+	if got := newFake(t).ginnel("up", "now"); got.code != 1 || got.err != "ginnel up: unexpected argument: now\nSee 'ginnel up --help'.\n" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -287,9 +312,5 @@ func TestLogin(t *testing.T) {
 	}
 	if !strings.Contains(got.err, "Warning: --accept-dns=true is saved, but") {
 		t.Errorf("no warning: %q", got.err)
-	}
-	d = newFake(t).running()
-	if got := d.ginnel("login"); got.code != 1 || !strings.Contains(got.err, "already logged in to https://server.example as ann@example.com") {
-		t.Errorf("when logged in: %+v", got)
 	}
 }

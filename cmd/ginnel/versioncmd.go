@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/internal/version"
 	"github.com/ginnel/ginnel/wire/control"
 )
@@ -34,7 +33,7 @@ func (a *app) versionCommand() *ffcli.Command {
 	return &ffcli.Command{
 		Name: "version", ShortUsage: "ginnel version [flags]", ShortHelp: "Show the version", FlagSet: fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			daemonLong := ""
@@ -51,7 +50,7 @@ func (a *app) versionCommand() *ffcli.Command {
 			case *daemon:
 				return a.print("Client: %s\nDaemon: %s\n", version.Long(), daemonLong)
 			}
-			return a.printVersion()
+			return a.print("%s", version.Text())
 		},
 	}
 }
@@ -66,15 +65,4 @@ func versionInfo(v version.Info, daemonLong string) versionJSON {
 		out.GitCommitTime = &v.Time
 	}
 	return out
-}
-
-// printVersion prints the version in lines.
-func (a *app) printVersion() error {
-	v := version.Get()
-	text := v.Short + "\n"
-	if v.Commit != "" {
-		text += fmt.Sprintf("  commit: %s\n", v.Commit)
-	}
-	text += fmt.Sprintf("  long version: %s\n  go version: %s\n", v.Long(), runtime.Version())
-	return a.print("%s", text)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node/local/api"
 )
 
@@ -24,7 +25,7 @@ func (a *app) waitCommand() *ffcli.Command {
 		Name: "wait", ShortUsage: "ginnel wait [--timeout=<duration>]", ShortHelp: "Wait until the network can be used", FlagSet: fs,
 		LongHelp: "Waits until the node is up and, where it has an interface, until that has its\naddress, so that programs can listen on it.",
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			if *timeout > 0 {

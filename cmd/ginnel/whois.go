@@ -11,6 +11,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node/local/api"
 	"github.com/ginnel/ginnel/node/local/client"
 	"github.com/ginnel/ginnel/wire/control"
@@ -25,11 +26,11 @@ func (a *app) whoisCommand() *ffcli.Command {
 		Name: "whois", ShortUsage: "ginnel whois [--json] <ip[:port] or hostname>", ShortHelp: "Show the machine and user of an address", FlagSet: fs,
 		LongHelp: "Shows which machine and user is behind an address of the network, or behind\na connection that this node made for it.",
 		Exec: func(ctx context.Context, args []string) error {
-			if len(args) != 1 {
-				return errOneArg("whois", "ip[:port] or hostname")
+			if err := cli.Args(args, "the IP[:port] or hostname"); err != nil {
+				return err
 			}
 			if *proto != "" && *proto != "tcp" && *proto != "udp" {
-				return fmt.Errorf("invalid value --proto=%q; must be tcp or udp", *proto)
+				return cli.Usagef("invalid value --proto=%q; must be tcp or udp", *proto)
 			}
 			who, err := a.whois(ctx, *proto, args[0])
 			if err != nil {
@@ -81,7 +82,7 @@ func (a *app) whoamiCommand() *ffcli.Command {
 	return &ffcli.Command{
 		Name: "whoami", ShortUsage: "ginnel whoami [--json]", ShortHelp: "Show the machine and user of this node", FlagSet: fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			st, err := a.local().StatusWithoutPeers(ctx)

@@ -2,12 +2,9 @@ package main
 
 import (
 	"flag"
-	"fmt"
-	"io"
 	"net"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/node"
@@ -27,70 +24,52 @@ type options struct {
 	cleanup     bool
 	debugAddr   string
 	tun         string
-	port        uint16
+	portText    string
+	port        uint16 // of portText
 	statePath   string
 	stateDir    string
 	socket      string
 	socks5      string
 	httpProxy   string
 	noLogs      bool
-	showVersion bool
 	logFile     string
-	logFileSize int64 // bytes
+	logSizeText string
+	logFileSize int64 // bytes, of logSizeText
 }
 
-// parseFlags reads the command line. Errors of the flag package are printed by it
-// with the usage.
-func parseFlags(args []string, getenv func(string) string, stderr io.Writer) (*options, error) {
-	o := &options{}
-	fs := flag.NewFlagSet("ginneld", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	var port, logSize string
-	fs.IntVar(&o.verbose, "verbose", 0, "log verbosity: 0 is normal, 1 and more include debugging messages")
+// define names the flags.
+func (o *options) define(fs *flag.FlagSet, getenv func(string) string) {
+	fs.IntVar(&o.verbose, "verbose", 0, "log `verbosity`: 0 is normal, 1 and more include debugging messages")
 	fs.BoolVar(&o.cleanup, "cleanup", false, "undo what a daemon that crashed did to this machine's network, and exit")
 	fs.StringVar(&o.debugAddr, "debug", "", "`address` for an HTTP server with metrics and profiles, such as localhost:6060")
 	fs.StringVar(&o.tun, "tun", defaultTUN, "`name` of the tunnel interface, or \""+node.Userspace+"\" to run without one and without root; a comma list is tried in order")
-	fs.StringVar(&port, "port", getenv(portEnv), "UDP `port` for peers; empty or 0 for any (default: $PORT)")
+	fs.StringVar(&o.portText, "port", getenv(portEnv), "UDP `port` for peers; empty or 0 for any; without the flag, $"+portEnv)
 	fs.StringVar(&o.statePath, "state", "", "state `file`, or \""+state.Memory+"\" to forget everything at exit (default "+paths.DefaultState()+")")
 	fs.StringVar(&o.stateDir, "statedir", "", "`directory` for the state and other files (default: that of --state)")
 	fs.StringVar(&o.socket, "socket", paths.DefaultSocket(), "`path` of the local API socket")
 	fs.StringVar(&o.socks5, "socks5-server", "", "`address` for a SOCKS5 server into the mesh, such as localhost:1055")
 	fs.StringVar(&o.httpProxy, "outbound-http-proxy-listen", "", "`address` for an HTTP proxy into the mesh; may be that of --socks5-server")
 	fs.BoolVar(&o.noLogs, "no-logs-no-support", false, "accepted for compatibility: no logs are ever uploaded")
-	fs.BoolVar(&o.showVersion, "version", false, "print the version and exit")
 	fs.StringVar(&o.logFile, "log-file", "", "log to this `file` instead of standard error; it is rotated, with one old file kept as FILE.1")
-	fs.StringVar(&logSize, "log-file-size", "10", "size in `MB` at which --log-file is rotated")
-	if err := fs.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			fs.SetOutput(stderr)
-			fmt.Fprint(stderr, "ginneld connects this machine to a mesh; steer it with the command ginnel.\n\nFLAGS\n")
-			fs.PrintDefaults()
-			return nil, err
-		}
-		return nil, suggest(fs, err)
-	}
-	if fs.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q; ginneld takes only flags, see ginneld --help", fs.Arg(0))
-	}
-	return o, o.check(port, logSize)
+	fs.StringVar(&o.logSizeText, "log-file-size", "10", "size in `MB` at which --log-file is rotated")
 }
 
 // check completes and validates the options.
-func (o *options) check(port, logSize string) error {
-	if port != "" {
-		n, err := strconv.ParseUint(port, 10, 16)
+func (o *options) check() error {
+	if o.portText != "" {
+		n, err := strconv.ParseUint(o.portText, 10, 16)
 		if err != nil {
-			return fmt.Errorf("invalid port %q: a number from 0 to 65535 is needed", port)
+			return cli.Usagef("--port %q: a number from 0 to 65535 is needed", o.portText)
 		}
 		o.port = uint16(n)
 	}
-	megabytes, err := strconv.ParseInt(logSize, 10, 32)
+	megabytes, err := strconv.ParseInt(o.logSizeText, 10, 32)
 	if err != nil || megabytes < 1 {
-		return fmt.Errorf("invalid --log-file-size %q: a number of megabytes is needed", logSize)
+		return cli.Usagef("--log-file-size %q: a number of megabytes is needed", o.logSizeText)
 	}
 	o.logFileSize = megabytes << 20
 	if o.tun == "" {
-		return fmt.Errorf("--tun needs a name, or %q", node.Userspace)
+		return cli.Usagef("--tun needs a name, or %q", node.Userspace)
 	}
 	switch {
 	case o.statePath == "" && o.stateDir != "":
@@ -112,24 +91,8 @@ func (o *options) check(port, logSize string) error {
 			continue
 		}
 		if _, _, err := net.SplitHostPort(a.addr); err != nil {
-			return fmt.Errorf("%s %q is not of the form host:port", a.flag, a.addr)
+			return cli.Usagef("%s %q: want host:port", a.flag, a.addr)
 		}
 	}
 	return nil
-}
-
-// suggest adds the nearest flag to the error about an unknown one.
-func suggest(fs *flag.FlagSet, err error) error {
-	const unknown = "flag provided but not defined: -"
-	name, ok := strings.CutPrefix(err.Error(), unknown)
-	if !ok {
-		return err
-	}
-	name = strings.TrimLeft(name, "-")
-	var names []string
-	fs.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
-	if best := cli.Suggest(name, names); best != "" {
-		return fmt.Errorf("unknown flag --%s; did you mean --%s?", name, best)
-	}
-	return fmt.Errorf("unknown flag --%s; see ginneld --help", name)
 }

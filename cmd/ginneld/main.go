@@ -7,17 +7,19 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
-	"github.com/ginnel/ginnel/internal/version"
+	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/ginnel/ginnel/internal/cli"
+	"github.com/ginnel/ginnel/node"
 )
+
+const programName = "ginneld"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -27,27 +29,28 @@ func main() {
 	os.Exit(code)
 }
 
+const longHelp = `Connects this machine to a mesh. It runs until it is told to stop, and is steered by
+the command ginnel, which talks to it over a socket.
+
+It needs root, unless it runs with --tun=` + node.Userspace + `.`
+
 // run is the whole program: it returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	o, err := parseFlags(args, getenv, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		fmt.Fprintln(stderr, "ginneld:", err)
-		return 2
-	case o.showVersion:
-		fmt.Fprintf(stdout, "%s\n  long version: %s\n  go version: %s\n", version.Short(), version.Long(), runtime.Version())
-		return 0
+	o := &options{}
+	fs := flag.NewFlagSet(programName, flag.ContinueOnError)
+	o.define(fs, getenv)
+	root := &ffcli.Command{
+		Name: programName, ShortUsage: programName + " [flags]", ShortHelp: "Run the node daemon", LongHelp: longHelp, FlagSet: fs,
+		Exec: func(ctx context.Context, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			if o.cleanup {
+				return cleanUp(o, stderr)
+			}
+			return serve(ctx, o, getenv, stderr)
+		},
 	}
-	if o.cleanup {
-		err = cleanUp(o, stderr)
-	} else {
-		err = serve(ctx, o, getenv, stderr)
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "ginneld:", err)
-		return 1
-	}
-	return 0
+	cli.AddStandard(root, stdout, nil)
+	return cli.Finish(programName, cli.Run(ctx, root, args, stdout), stderr)
 }

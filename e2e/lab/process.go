@@ -9,8 +9,9 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/ginnel/ginnel/internal/netlab"
 )
 
 // stopGrace is how long a program may take to end after it was asked to.
@@ -21,11 +22,9 @@ type Process struct {
 	// Name is what the program's output is printed under.
 	Name string
 
-	lab  *Lab
-	cmd  *exec.Cmd
-	out  output
-	done chan struct{} // closed when the program ended
-	err  error         // how it ended; valid after done
+	*netlab.Process
+	lab *Lab
+	out output
 }
 
 // output is a buffer that can be read while it is being written.
@@ -51,26 +50,16 @@ func (o *output) Bytes() []byte {
 // the test process itself is killed. env is added to the environment.
 func (h *Host) Start(env []string, args ...string) *Process {
 	h.lab.t.Helper()
-	p := &Process{
-		Name: h.Name + ": " + shortCommand(args),
-		lab:  h.lab,
-		cmd:  h.Command(args...),
-		done: make(chan struct{}),
-	}
-	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
-		h.lab.t.Fatalf("start %s: %v", p.Name, err)
-	}
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.done)
-	}()
+	p := &Process{Name: h.Name + ": " + shortCommand(args), lab: h.lab}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = &p.out, &p.out
+	var err error
+	p.Process, err = h.StartCmd(cmd)
+	h.lab.must(err)
 	h.lab.mu.Lock()
 	h.lab.outputs = append(h.lab.outputs, p)
 	h.lab.mu.Unlock()
-	h.lab.t.Cleanup(p.Kill)
 	return p
 }
 
@@ -82,39 +71,26 @@ func shortCommand(args []string) string {
 // Log returns what the program printed up to now.
 func (p *Process) Log() string { return string(p.out.Bytes()) }
 
-// Done is closed when the program has ended.
-func (p *Process) Done() <-chan struct{} { return p.done }
-
 // ExitCode returns the code that the program ended with, -1 for a signal. It
 // waits for the end.
 func (p *Process) ExitCode() int {
-	<-p.done
-	return p.cmd.ProcessState.ExitCode()
-}
-
-// Kill ends the program the hard way, with SIGKILL, and waits for its end.
-func (p *Process) Kill() {
-	p.cmd.Process.Kill()
-	<-p.done
+	<-p.Done()
+	return p.ProcessState.ExitCode()
 }
 
 // Stop asks the program to end with SIGTERM and waits. A program that does not
 // end in time fails the test.
 func (p *Process) Stop() {
 	p.lab.t.Helper()
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(stopGrace):
-		p.Kill()
-		p.lab.t.Errorf("%s did not end %v after SIGTERM", p.Name, stopGrace)
+	if err := p.Process.Stop(stopGrace); err != nil {
+		p.lab.t.Errorf("%s: %v", p.Name, err)
 	}
 }
 
 func (p *Process) state() string {
 	select {
-	case <-p.done:
-		return fmt.Sprint("ended: ", p.cmd.ProcessState)
+	case <-p.Done():
+		return fmt.Sprint("ended: ", p.ProcessState)
 	default:
 		return "running"
 	}

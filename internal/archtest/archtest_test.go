@@ -14,6 +14,8 @@ var checks = map[string]func(*Module) []Problem{
 	"pure":     CheckPure,
 	"modules":  CheckModules,
 	"comments": CheckPackageComments,
+	"docs":     CheckDocs,
+	"skips":    CheckSkips,
 	"sizes":    CheckSizes,
 	"text":     CheckText,
 }
@@ -69,6 +71,10 @@ var badCases = []struct {
 	{"server's test imports node", "arrows", map[string]string{
 		"server/x_test.go": "// Package server is.\npackage server\n\nimport _ \"example.com/m/node/n\"\n",
 	}, []string{"server/x_test.go:4: layer server must not import node/n of layer node (arrows)"}},
+	{"server's outside test imports node", "arrows", map[string]string{
+		"server/s.go":      "// Package server is.\npackage server\n",
+		"server/x_test.go": "package server_test\n\nimport _ \"example.com/m/node/n\"\n",
+	}, []string{"server/x_test.go:3: layer server must not import node/n of layer node (arrows)"}},
 	{"node imports relay server", "arrows", map[string]string{
 		"node/x/x.go":       "// Package x is.\npackage x\n\nimport _ \"example.com/m/relay\"\nimport _ \"example.com/m/relay/client\"\n",
 		"node/x/x_test.go":  "package x\n\nimport _ \"example.com/m/relay\"\n",
@@ -88,6 +94,32 @@ var badCases = []struct {
 		"wire/b/b.go:11: layer wire must not start goroutines (pure)",
 		"wire/b/b.go:12: layer wire must not use the clock: time.Now (pure)",
 	}},
+	{"clock under another name", "pure", map[string]string{
+		"wire/b/b.go": "// Package b is.\npackage b\n\nimport clock \"time\"\n\nvar now = clock.Now\n",
+	}, []string{"wire/b/b.go:6: layer wire must not use the clock: time.Now (pure)"}},
+	{"replaced module", "modules", map[string]string{
+		"go.mod": goodMod + "replace go4.org/netipx => ../netipx\n\nreplace (\n\texample.com/x v1.0.0 => ./x\n)\n",
+	}, []string{
+		"go.mod: must not replace go4.org/netipx: who imports this module would not get it (modules)",
+		"go.mod: must not replace example.com/x: who imports this module would not get it (modules)",
+	}},
+	{"names without comment", "docs", map[string]string{
+		"node/x/x.go": "// Package x is.\npackage x\n\nfunc F() {}\n\n// does it.\nfunc G() {}\n\ntype T struct{}\n\nfunc (*T) M() {}\n\n" +
+			"func (u) M() {}\n\ntype u int\n\nvar V int\n\nconst (\n\tA = 1 // fine\n\tB = 2\n)\n\n// The H is fine.\ntype H[E any] struct{}\n\nfunc (*H[E]) M() {}\n",
+		"node/x/x_test.go": "package x\n\nfunc Helper() {}\n",
+		"cmd/z/z.go":       "// Z is a program.\npackage main\n\nfunc F() {}\n",
+	}, []string{
+		"node/x/x.go:4: F has no doc comment (docs)",
+		"node/x/x.go:7: the comment of G must begin with its name (docs)",
+		"node/x/x.go:9: T has no doc comment (docs)",
+		"node/x/x.go:11: M has no doc comment (docs)",
+		"node/x/x.go:17: V has no doc comment (docs)",
+		"node/x/x.go:21: B has no doc comment (docs)",
+		"node/x/x.go:27: M has no doc comment (docs)",
+	}},
+	{"skips in CI", "skips", map[string]string{
+		"node/x/x_test.go": "package x\n\nfunc TestA(t T) {\n\tt.Skip()\n}\n\nfunc TestB(t T) {\n\tif os.Getenv(\"CI\") == \"true\" {\n\t\tt.Fatal()\n\t}\n\tt.Skipf(\"x\")\n}\n",
+	}, []string{"node/x/x_test.go:4: TestA skips without looking at CI, where it must fail (skips)"}},
 	{"forbidden import", "modules", map[string]string{
 		"node/x/x.go": "// Package x is.\npackage x\n\nimport _ \"tailscale.com/tailcfg\"\nimport _ \"github.com/tailscale/hujson\"\nimport _ \"github.com/flynn/noise\"\n",
 	}, []string{
@@ -118,6 +150,27 @@ var badCases = []struct {
 		"module: 1 of 1 functions are over 40 lines, at most one in 10 may be (sizes)",
 		"node/x/x.go:4: function f has 121 lines (sizes)",
 	}},
+	{"too long under another form", "sizes", map[string]string{
+		"node/x/x.go": "// Package x is.\npackage x\n\nvar f = func() {\n" + lines(119) + "}\n",
+	}, []string{
+		"node/x/x.go:4: function f has 121 lines, the limit is 120 (sizes)",
+		"module: 1 of 1 functions are over 40 lines, at most one in 10 may be (sizes)",
+		"node/x/x.go:4: function f has 121 lines (sizes)",
+	}},
+	{"one in ten", "sizes", map[string]string{
+		"node/x/x.go": "// Package x is.\npackage x\n" + strings.Repeat("\nfunc _() {}\n", 8) + "\nfunc long() {\n" + lines(40) + "}\n",
+	}, []string{
+		"module: 1 of 9 functions are over 40 lines, at most one in 10 may be (sizes)",
+		"node/x/x.go:20: function long has 42 lines (sizes)",
+	}},
+	{"unfinished, and of its making", "text", map[string]string{
+		"node/x/x.go": "// Package x is.\npackage x\n\n// TO" + "DO: more.\n// See is" + "sue #2.\n",
+		"docs/x.md":   "written by an A" + "I\nAIM is fine, as is a session\n",
+	}, []string{
+		"docs/x.md:1: mentions A" + "I (text)",
+		"node/x/x.go:4: mentions TO" + "DO (text)",
+		"node/x/x.go:5: mentions is" + "sue #2 (text)",
+	}},
 	{"machine's path", "text", map[string]string{
 		"docs/x.md": "fine\nsee " + "/wo" + "rk/shared\n",
 	}, []string{"docs/x.md:2: mentions " + "/wo" + "rk/ (text)"}},
@@ -145,6 +198,19 @@ func TestChecksCanFail(t *testing.T) {
 		if !seen[rule] {
 			t.Errorf("no bad case for rule %s", rule)
 		}
+	}
+}
+
+// TestSoftLimitsAllowOneInTen has exactly as many long functions as there may be.
+func TestSoftLimitsAllowOneInTen(t *testing.T) {
+	m, err := Load(source(map[string]string{
+		"node/x/x.go": "// Package x is.\npackage x\n" + strings.Repeat("\nfunc _() {}\n", 9) + "\nfunc long() {\n" + lines(40) + "}\n",
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := CheckSizes(m); len(p) != 0 {
+		t.Errorf("one long function of ten: %v", p)
 	}
 }
 

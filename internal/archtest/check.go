@@ -77,12 +77,13 @@ func CheckPure(m *Module) []Problem {
 				out = append(out, Problem{"pure", where, "layer " + l.Name + " does no I/O and must not import " + p})
 			}
 		})
+		clock := f.localName("time")
 		ast.Inspect(f.ast, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.GoStmt:
 				out = append(out, Problem{"pure", f.at(n.Pos()), "layer " + l.Name + " must not start goroutines"})
 			case *ast.SelectorExpr:
-				if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains(clockCalls, n.Sel.Name) {
+				if x, ok := n.X.(*ast.Ident); ok && x.Name == clock && slices.Contains(clockCalls, n.Sel.Name) {
 					out = append(out, Problem{"pure", f.at(n.Pos()), "layer " + l.Name + " must not use the clock: time." + n.Sel.Name})
 				}
 			}
@@ -103,6 +104,9 @@ func CheckModules(m *Module) []Problem {
 		if forbidden(r) {
 			out = append(out, Problem{"modules", "go.mod", "must not require " + r})
 		}
+	}
+	for _, r := range m.Replaces {
+		out = append(out, Problem{"modules", "go.mod", "must not replace " + r + ": who imports this module would not get it"})
 	}
 	for _, f := range m.Files {
 		l := layerOf(f.Dir())
@@ -176,19 +180,15 @@ func CheckSizes(m *Module) []Problem {
 		case f.Lines > softFileLines:
 			softFiles = append(softFiles, Problem{"sizes", f.Name, fmt.Sprintf("%d lines", f.Lines)})
 		}
-		for _, d := range f.ast.Decls {
-			fn, ok := d.(*ast.FuncDecl)
-			if !ok || fn.Body == nil {
-				continue
-			}
+		for name, fn := range f.functions {
 			funcs++
 			n := f.line(fn.End()) - f.line(fn.Pos()) + 1
 			where := f.at(fn.Pos())
 			if n > maxFuncLines {
-				out = append(out, Problem{"sizes", where, fmt.Sprintf("function %s has %d lines, the limit is %d", fn.Name.Name, n, maxFuncLines)})
+				out = append(out, Problem{"sizes", where, fmt.Sprintf("function %s has %d lines, the limit is %d", name, n, maxFuncLines)})
 			}
 			if n > softFuncLines {
-				softFuncs = append(softFuncs, Problem{"sizes", where, fmt.Sprintf("function %s has %d lines", fn.Name.Name, n)})
+				softFuncs = append(softFuncs, Problem{"sizes", where, fmt.Sprintf("function %s has %d lines", name, n)})
 			}
 		}
 	}
@@ -204,6 +204,31 @@ func soft(over []Problem, total int, what string, limit int) []Problem {
 	return append([]Problem{head}, over...)
 }
 
+// functions calls yield with every function that has a body, and with the values of
+// package variables that are function literals.
+func (f *File) functions(yield func(name string, fn ast.Node) bool) {
+	for _, d := range f.ast.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			if d.Body != nil && !yield(d.Name.Name, d) {
+				return
+			}
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				v, ok := spec.(*ast.ValueSpec)
+				if !ok {
+					continue
+				}
+				for i, e := range v.Values {
+					if lit, ok := e.(*ast.FuncLit); ok && i < len(v.Names) && !yield(v.Names[i].Name, lit) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
 func (f *File) line(pos token.Pos) int { return f.fset.Position(pos).Line }
 
 // CheckText finds text that has no place in the repository.
@@ -217,6 +242,9 @@ func CheckText(m *Module) []Problem {
 				if strings.Contains(line, word) {
 					out = append(out, Problem{"text", t.Name + ":" + strconv.Itoa(n), "mentions " + word})
 				}
+			}
+			if word := forbiddenWords.FindString(line); word != "" {
+				out = append(out, Problem{"text", t.Name + ":" + strconv.Itoa(n), "mentions " + word})
 			}
 		}
 	}

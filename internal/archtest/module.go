@@ -19,6 +19,8 @@ type Module struct {
 	Path string
 	// Requires are the module paths in go.mod's require blocks.
 	Requires []string
+	// Replaces are the module paths that go.mod replaces.
+	Replaces []string
 	// Files are all Go files, tests included, in path order.
 	Files []*File
 	// Texts are all files that the text rule reads, in path order.
@@ -85,7 +87,7 @@ func Load(fsys fs.FS) (*Module, error) {
 		return nil, fmt.Errorf("read go.mod: %w", err)
 	}
 	m := &Module{}
-	m.Path, m.Requires = parseGoMod(string(goMod))
+	m.parseGoMod(string(goMod))
 	if m.Path == "" {
 		return nil, errors.New("go.mod names no module")
 	}
@@ -156,26 +158,49 @@ func parseFile(name string, content []byte) (*File, error) {
 	}, nil
 }
 
-// parseGoMod reads the module path and the required module paths. It knows the
-// two forms of require that the go command writes.
-func parseGoMod(text string) (modulePath string, requires []string) {
-	inRequire := false
+// localName returns the name under which the file knows a package of the standard
+// library, empty if it does not import it.
+func (f *File) localName(importPath string) string {
+	for _, spec := range f.ast.Imports {
+		if spec.Path.Value != strconv.Quote(importPath) {
+			continue
+		}
+		if spec.Name != nil {
+			return spec.Name.Name
+		}
+		return path.Base(importPath)
+	}
+	return ""
+}
+
+// parseGoMod reads the module path and the required and replaced module paths. It
+// knows the two forms of each that the go command writes.
+func (m *Module) parseGoMod(text string) {
+	add := func(verb string, words []string) {
+		switch {
+		case len(words) == 0:
+		case verb == "module":
+			m.Path = words[0]
+		case verb == "require":
+			m.Requires = append(m.Requires, words[0])
+		case verb == "replace":
+			m.Replaces = append(m.Replaces, words[0])
+		}
+	}
+	block := ""
 	for line := range strings.Lines(text) {
 		line, _, _ = strings.Cut(line, "//")
 		f := strings.Fields(line)
 		switch {
 		case len(f) == 0:
-		case f[0] == "module" && len(f) > 1:
-			modulePath = f[1]
-		case f[0] == "require" && len(f) > 1 && f[1] == "(":
-			inRequire = true
-		case f[0] == "require" && len(f) > 2:
-			requires = append(requires, f[1])
 		case f[0] == ")":
-			inRequire = false
-		case inRequire && len(f) > 1:
-			requires = append(requires, f[0])
+			block = ""
+		case block != "":
+			add(block, f)
+		case len(f) > 1 && f[1] == "(":
+			block = f[0]
+		default:
+			add(f[0], f[1:])
 		}
 	}
-	return modulePath, requires
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/ginnel/ginnel/internal/version"
 )
 
 // tree is a small program; got receives what a run did.
@@ -222,5 +225,93 @@ func TestScripts(t *testing.T) {
 	}
 	if !slices.IsSorted(Shells()) {
 		t.Error("shells are not in order")
+	}
+}
+
+func TestCommandsNeedNotKnowTheirNames(t *testing.T) {
+	tree := newTree()
+	tree.root.Subcommands[0].Exec = func(_ context.Context, args []string) error { return Args(args, "the peer") }
+	for line, want := range map[string]string{
+		"ping":     "prog ping: missing argument: the peer\nSee 'prog ping --help'.",
+		"ping a b": "prog ping: unexpected argument: b\nSee 'prog ping --help'.",
+		"ping a":   "",
+	} {
+		text := ""
+		if err := Run(t.Context(), tree.root, strings.Fields(line), io.Discard); err != nil {
+			text = err.Error()
+		}
+		if text != want {
+			t.Errorf("%s: %q, want %q", line, text, want)
+		}
+	}
+}
+
+func TestStandardCommands(t *testing.T) {
+	build := func(out io.Writer) *tree {
+		tree := newTree()
+		tree.root.Exec = func(context.Context, []string) error { tree.got = "root"; return nil }
+		AddStandard(tree.root, out, nil)
+		return tree
+	}
+	for line, want := range map[string]string{
+		"--version":                     version.Text(),
+		"version":                       version.Text(),
+		"completion __complete -- vers": "version\tPrint the version\n",
+		"completion __complete --descs=false -- ping --c": "--c\n",
+		"completion __complete --flags=false -- ping --":  "",
+		"": "",
+	} {
+		var out strings.Builder
+		tree := build(&out)
+		if err := Run(t.Context(), tree.root, strings.Fields(line), &out); err != nil || out.String() != want || (line == "") != (tree.got == "root") {
+			t.Errorf("%q: printed %q, %v, ran %q", line, &out, err, tree.got)
+		}
+	}
+	// Arguments of a command with sub-commands are names of such.
+	if err := Run(t.Context(), build(io.Discard).root, []string{"pnig"}, io.Discard); err == nil || !strings.Contains(err.Error(), `Did you mean "prog ping"?`) {
+		t.Errorf("an unknown sub-command: %v", err)
+	}
+}
+
+func TestFinish(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		code int
+		text string
+	}{
+		{nil, ExitSuccess, ""},
+		{errors.New("no luck"), ExitFailure, "prog: no luck\n"},
+		{&UsageError{Command: "prog x", Text: "wrong", Hint: "Hint."}, ExitFailure, "prog x: wrong\nHint.\n"},
+	} {
+		var out strings.Builder
+		if code := Finish("prog", tt.err, &out); code != tt.code || out.String() != tt.text {
+			t.Errorf("%v: %d, %q", tt.err, code, &out)
+		}
+	}
+}
+
+func TestSetFromEnv(t *testing.T) {
+	t.Setenv("X_A_FLAG", "2")
+	t.Setenv("X_GIVEN", "3")
+	t.Setenv("X_BAD", "many")
+	fs := flag.NewFlagSet("x", flag.ContinueOnError)
+	a, given, unset := fs.Int("a-flag", 1, ""), fs.Int("given", 1, ""), fs.Int("unset", 1, "")
+	fs.Int("bad", 1, "")
+	if err := fs.Parse([]string{"--given=5"}); err != nil {
+		t.Fatal(err)
+	}
+	err := SetFromEnv(fs, "X")
+	if err == nil || !strings.Contains(err.Error(), `environment variable X_BAD="many"`) || *a != 2 || *given != 5 || *unset != 1 {
+		t.Errorf("%d %d %d, %v", *a, *given, *unset, err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	root := newTree().root
+	if c := Find(root, "debug prefs"); c == nil || c.Name != "prefs" {
+		t.Errorf("found %v", c)
+	}
+	if c := Find(root, "debug nothing more"); c != nil {
+		t.Errorf("found %v", c)
 	}
 }

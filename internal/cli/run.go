@@ -28,13 +28,31 @@ func (e *UsageError) Error() string {
 	return text
 }
 
+// Usagef makes a UsageError for a command to return; Run adds which command it is
+// and where its help is.
+func Usagef(format string, args ...any) error {
+	return &UsageError{Text: fmt.Sprintf(format, args...)}
+}
+
+// Args checks the number of a command's arguments; what names them for the error.
+func Args(args []string, what ...string) error {
+	switch {
+	case len(args) < len(what):
+		return Usagef("missing argument: %s", what[len(args)])
+	case len(args) > len(what):
+		return Usagef("unexpected argument: %s", args[len(what)])
+	}
+	return nil
+}
+
 // Run finds the command that args (without the program's name) call for, sets its
 // flags and runs it. Help goes to stdout and is no error. Mistakes in args are a
 // UsageError; every other error is the command's own, and is returned as it is. A
 // command that returns flag.ErrHelp has its help shown.
 //
-// Flags may stand before or after arguments; "--" ends them. A command whose
-// FlagSet is nil gets its arguments as they are.
+// Flags may stand before or after arguments; "--" ends them. A command with
+// sub-commands takes no arguments besides, and its flags come first. A command
+// whose FlagSet is nil gets its arguments as they are.
 func Run(ctx context.Context, root *ffcli.Command, args []string, stdout io.Writer) error {
 	cmd, path := root, root.Name
 	for {
@@ -44,7 +62,7 @@ func Run(ctx context.Context, root *ffcli.Command, args []string, stdout io.Writ
 				cmd, path, args = sub, path+" "+sub.Name, rest[1:]
 				continue
 			}
-			if cmd.Exec == nil {
+			if len(cmd.Subcommands) > 0 || cmd.Exec == nil {
 				return unknownCommand(cmd, path, rest[0])
 			}
 		}
@@ -58,8 +76,25 @@ func Run(ctx context.Context, root *ffcli.Command, args []string, stdout io.Writ
 		if errors.Is(err, flag.ErrHelp) {
 			_, err = io.WriteString(stdout, Usage(cmd))
 		}
+		var usage *UsageError
+		if errors.As(err, &usage) && usage.Command == "" {
+			usage.Command, usage.Hint = path, seeHelp(path)
+		}
 		return err
 	}
+}
+
+// seeHelp says where to read on.
+func seeHelp(path string) string { return fmt.Sprintf("See '%s --help'.", path) }
+
+// Find returns the command of the given names, separated by spaces, below root, or nil.
+func Find(root *ffcli.Command, path string) *ffcli.Command {
+	for name := range strings.FieldsSeq(path) {
+		if root = find(root, name); root == nil {
+			break
+		}
+	}
+	return root
 }
 
 // find returns the sub-command of that name, or nil.
@@ -82,7 +117,7 @@ func unknownCommand(c *ffcli.Command, path, name string) error {
 	if s := Suggest(name, names); s != "" {
 		e.Hint = fmt.Sprintf("Did you mean %q?", path+" "+s)
 	} else {
-		e.Hint = fmt.Sprintf("See '%s --help'.", path)
+		e.Hint = seeHelp(path)
 	}
 	return e
 }
@@ -102,7 +137,7 @@ func parse(c *ffcli.Command, path string, args []string) ([]string, error) {
 	}
 	err := c.FlagSet.Parse(args)
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		return nil, &UsageError{Command: path, Text: flagError(err), Hint: fmt.Sprintf("See '%s --help'.", path)}
+		return nil, &UsageError{Command: path, Text: flagError(err), Hint: seeHelp(path)}
 	}
 	return c.FlagSet.Args(), err
 }
@@ -180,7 +215,7 @@ func unknownFlag(c *ffcli.Command, path, name string) error {
 	if s := Suggest(name, names); s != "" {
 		e.Hint = fmt.Sprintf("Did you mean --%s?", s)
 	} else {
-		e.Hint = fmt.Sprintf("See '%s --help'.", path)
+		e.Hint = seeHelp(path)
 	}
 	return e
 }

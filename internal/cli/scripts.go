@@ -52,7 +52,7 @@ _%NAME%_complete() {
         COMPREPLY+=("${line#"$prefix"}")
     done < <("$1" %HELPER% -- "${words[@]}" 2>/dev/null)
 }
-complete -F _%NAME%_complete %PROGRAM%
+complete -o default -F _%NAME%_complete %PROGRAM%
 `,
 	"zsh": `#compdef %PROGRAM%
 # zsh completion for %PROGRAM%. To load it in every session, with compinit on:
@@ -65,7 +65,11 @@ _%NAME%() {
         values+=("$value")
         described+=("${value//:/\\:}${description:+:$description}")
     done < <("${words[1]}" %HELPER% -- "${(@)words[2,CURRENT]}" 2>/dev/null)
-    (( ${#values} )) && _describe '%PROGRAM%' described values
+    if (( ${#values} )); then
+        _describe '%PROGRAM%' described values
+    else
+        _files
+    fi
 }
 if [[ $funcstack[1] == _%NAME% ]]; then
     _%NAME% "$@"
@@ -79,7 +83,12 @@ function __%NAME%_complete
     set -l words (commandline --tokenize --cut-at-cursor --current-process)
     set -e words[1]
     set -l current (commandline --current-token --cut-at-cursor)
-    %PROGRAM% %HELPER% -- $words "$current" 2>/dev/null
+    set -l found (%PROGRAM% %HELPER% -- $words "$current" 2>/dev/null)
+    if set -q found[1]
+        printf '%s\n' $found
+    else
+        __fish_complete_path "$current"
+    end
 end
 complete --command %PROGRAM% --no-files --arguments '(__%NAME%_complete)'
 `,

@@ -5,6 +5,7 @@
 package version
 
 import (
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -80,3 +81,13 @@ func Short() string { return Get().Short }
 // Long returns the long version of this build, the same for all programs of one
 // build.
 func Long() string { return Get().Long() }
+
+// Text describes this build in a few lines, the first being the short version alone.
+func Text() string {
+	v := Get()
+	text := v.Short + "\n"
+	if v.Commit != "" {
+		text += "  commit: " + v.Commit + "\n"
+	}
+	return text + "  long version: " + v.Long() + "\n  go version: " + runtime.Version() + "\n"
+}

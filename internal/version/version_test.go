@@ -1,7 +1,9 @@
 package version
 
 import (
+	"runtime"
 	"runtime/debug"
+	"strings"
 	"testing"
 	"time"
 )
@@ -32,5 +34,12 @@ func TestFrom(t *testing.T) {
 	}
 	if Short() == "" || Long() == "" {
 		t.Error("this build has no version")
+	}
+}
+
+func TestTextStartsWithTheShortVersion(t *testing.T) {
+	first, rest, _ := strings.Cut(Text(), "\n")
+	if first != Short() || !strings.Contains(rest, "long version: "+Long()+"\n") || !strings.HasSuffix(rest, "go version: "+runtime.Version()+"\n") {
+		t.Errorf("text %q", Text())
 	}
 }

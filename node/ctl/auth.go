@@ -48,6 +48,7 @@ type login struct {
 func (l *login) run(ctx context.Context) (*LoggedIn, error) {
 	var pause backoff
 	for {
+		wake := l.client.linkWake() // also a change during the attempt is a reason to try again
 		done, err := l.step(ctx)
 		if done != nil {
 			return done, nil
@@ -71,7 +72,7 @@ func (l *login) run(ctx context.Context) (*LoggedIn, error) {
 				wait = limited.Wait
 			}
 		}
-		if !sleep(ctx, wait, l.client.linkWake()) {
+		if !sleep(ctx, wait, wake) {
 			return nil, context.Cause(ctx)
 		}
 	}
@@ -193,6 +194,9 @@ func (l *login) request() *control.RegisterRequest {
 // logout tells the server that the node is leaving. An ephemeral node is deleted
 // by it, others are expired.
 func (t *transport) logout(ctx context.Context, id Identity, host *control.Hostinfo) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, registerTimeout,
+		&UnreachableError{URL: t.dialer.server.base, Err: errors.New("no answer to the logout request")})
+	defer cancel()
 	resp, err := t.register(ctx, &control.RegisterRequest{
 		Version: control.CurrentCapabilityVersion,
 		NodeKey: id.NodeKey.Public(), OldNodeKey: id.OldNodeKey.Public(), NLKey: id.LockKey.Public(),

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"sync"
 
+	"github.com/ginnel/ginnel/wire/control"
 	"github.com/ginnel/ginnel/wire/key"
 )
 
@@ -42,6 +43,9 @@ type Options struct {
 	// TLS has the authorities for the server's certificate. Nil means the
 	// system's.
 	TLS *tls.Config
+	// Relays returns the relays that may be asked for the server's address when its name
+	// does not resolve, nil for none. It may itself be nil.
+	Relays func() *control.DERPMap
 	// C2N answers the server's own requests. Nil means EchoC2N.
 	C2N http.Handler
 	// Ping pings a peer for the server. Nil means that such pings are refused.
@@ -110,7 +114,7 @@ func New(o Options) (*Client, error) {
 		o.C2N = EchoC2N()
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	d := &dialer{server: u, machine: o.Machine, dial: o.DialContext, proxy: o.Proxy, tls: o.TLS}
+	d := &dialer{server: u, machine: o.Machine, dial: o.DialContext, proxy: o.Proxy, tls: o.TLS, relays: o.Relays}
 	t := newTransport(d)
 	c := &Client{
 		url: u, transport: t, log: o.Logger, onEvent: o.OnEvent, keepKey: o.KeepKey,
@@ -209,13 +213,14 @@ func (c *Client) startLogin(o LoginOptions) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.do(func() { c.endLogin(j, done, err) })
+		c.do(func() { c.endLogin(j, o.AuthKey != "", done, err) })
 	})
 	c.auth = j
 }
 
-// endLogin takes the outcome of the login j. It runs on the loop.
-func (c *Client) endLogin(j *job, done *LoggedIn, err error) {
+// endLogin takes the outcome of the login j. One by an auth key may have made another
+// node of this one, even with the same node key. It runs on the loop.
+func (c *Client) endLogin(j *job, byAuthKey bool, done *LoggedIn, err error) {
 	if c.auth != j {
 		return // given up meanwhile
 	}
@@ -228,7 +233,7 @@ func (c *Client) endLogin(j *job, done *LoggedIn, err error) {
 	c.identity = done.Identity
 	c.loggedIn = true
 	c.emit(*done)
-	if !same {
+	if !same || byAuthKey {
 		c.stopSession()
 	}
 	c.startSession()
@@ -332,6 +337,7 @@ func (c *Client) Logout(ctx context.Context) error {
 		id := c.identity
 		c.loggedIn = false
 		c.identity = Identity{LockKey: id.LockKey}
+		c.transport.dialer.plan.Store(nil)
 		if id.NodeKey.IsZero() {
 			result <- nil
 			return

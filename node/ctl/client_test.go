@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net/http"
@@ -100,6 +101,29 @@ func TestLoginURLMustBeSafe(t *testing.T) {
 		if err := u.checkAuthURL(raw); (err == nil) != ok {
 			t.Errorf("%q: %v", raw, err)
 		}
+	}
+}
+
+// TestLoginByKeyMakesAStreamAnew logs in by an auth key while the stream is one that the
+// server has forgotten: the same node key may be another node from now on.
+func TestLoginByKeyMakesAStreamAnew(t *testing.T) {
+	f := ctltest.New(t)
+	var streams atomic.Int32
+	f.Stream = func(r *control.MapRequest, w *ctltest.Frames) {
+		streams.Add(1)
+		w.SendFull(r.NodeKey)
+		w.Hold()
+	}
+	c, events := startClient(t, f.URL())
+	c.Login(LoginOptions{AuthKey: "one"})
+	first := want[LoggedIn](events)
+	want[MapUpdate](events)
+	c.Login(LoginOptions{AuthKey: "two"})
+	if again := want[LoggedIn](events); !again.Identity.NodeKey.Equal(first.Identity.NodeKey) {
+		t.Error("another node key")
+	}
+	if m := want[MapUpdate](events); !m.Changes.First || streams.Load() != 2 {
+		t.Errorf("%d streams, map %+v", streams.Load(), m)
 	}
 }
 
@@ -274,28 +298,41 @@ func TestUpdatesAreConfirmedAndSentOnChange(t *testing.T) {
 }
 
 func TestUnknownNodeRegistersAgain(t *testing.T) {
-	f := ctltest.New(t)
-	var known atomic.Bool
-	f.Register = func(r *control.RegisterRequest) (int, *control.RegisterResponse) {
-		if len(f.Registers()) > 1 {
-			known.Store(true)
-		}
-		return ctltest.Accept(r)
-	}
-	f.Stream = func(r *control.MapRequest, w *ctltest.Frames) {
-		if !known.Load() {
+	refusals := map[string]func(*control.MapRequest, *ctltest.Frames){
+		"status": func(_ *control.MapRequest, w *ctltest.Frames) {
 			http.Error(w.W, "unknown node", http.StatusNotFound)
-			return
-		}
-		w.SendFull(r.NodeKey)
-		w.Hold()
+		},
+		"node of no number": func(r *control.MapRequest, w *ctltest.Frames) {
+			w.Send(&control.MapResponse{Node: &control.Node{StableID: "x", Key: r.NodeKey, KeyExpiry: time.Unix(0, 0), Expired: true}})
+			w.Hold()
+		},
 	}
-	c, events := startClient(t, f.URL())
-	c.Login(LoginOptions{AuthKey: "k"})
-	if e := want[Online](events); !errors.Is(e.Err, ErrUnknownNode) {
-		t.Errorf("err = %v", e.Err)
+	for name, refuse := range refusals {
+		t.Run(name, func(t *testing.T) {
+			f := ctltest.New(t)
+			var known atomic.Bool
+			f.Register = func(r *control.RegisterRequest) (int, *control.RegisterResponse) {
+				if len(f.Registers()) > 1 {
+					known.Store(true)
+				}
+				return ctltest.Accept(r)
+			}
+			f.Stream = func(r *control.MapRequest, w *ctltest.Frames) {
+				if !known.Load() {
+					refuse(r, w)
+					return
+				}
+				w.SendFull(r.NodeKey)
+				w.Hold()
+			}
+			c, events := startClient(t, f.URL())
+			c.Login(LoginOptions{AuthKey: "k"})
+			if e := want[Online](events); !errors.Is(e.Err, ErrUnknownNode) {
+				t.Errorf("err = %v", e.Err)
+			}
+			want[MapUpdate](events)
+		})
 	}
-	want[MapUpdate](events)
 }
 
 func TestPauseAndLogout(t *testing.T) {
@@ -560,6 +597,32 @@ func FuzzKeyAnswer(f *testing.F) {
 		k, err := parseKeyAnswer("http://x", status, body)
 		if k.IsZero() == (err == nil) {
 			t.Fatalf("key %v, err %v", k, err)
+		}
+	})
+}
+
+// TestWatchdogEndsASlowStream has a frame come so slowly that it never ends.
+func TestWatchdogEndsASlowStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w := io.Pipe()
+		c := &Client{transport: newTransport(&dialer{})}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		context.AfterFunc(ctx, func() { r.CloseWithError(context.Cause(ctx)) })
+		go func() {
+			_, err := w.Write(binary.LittleEndian.AppendUint32(nil, 1<<20))
+			for err == nil && sleep(ctx, 30*time.Second, nil) {
+				_, err = w.Write([]byte{1})
+			}
+		}()
+		watchdog := time.AfterFunc(silence, func() { cancel(errSilent) })
+		frames, err := newFrameReader(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer frames.close()
+		begin := time.Now()
+		if _, err := c.follow(ctx, frames, watchdog); !errors.Is(err, errSilent) || time.Since(begin) != silence {
+			t.Errorf("after %v: %v", time.Since(begin), err)
 		}
 	})
 }

@@ -12,9 +12,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ginnel/ginnel/internal/noiseconn"
@@ -33,6 +35,25 @@ const (
 // errNoAnswer is why a request for the server's key is given up.
 var errNoAnswer = fmt.Errorf("it accepted the connection but did not answer within %v", keyTimeout)
 
+// dialLog remembers what a request is connecting to.
+type dialLog struct {
+	addr      atomic.Pointer[string] // the latest, nil before the first
+	connected atomic.Bool
+}
+
+// silence is why a request is given up that nothing came of in time.
+func (l *dialLog) silence() error {
+	addr := l.addr.Load()
+	if addr == nil || l.connected.Load() {
+		return errNoAnswer
+	}
+	host, _, _ := net.SplitHostPort(*addr)
+	if _, err := netip.ParseAddr(host); err == nil {
+		return fmt.Errorf("no answer from %s within %v, not even a refusal: a firewall may drop what is sent there, or the address be wrong", *addr, keyTimeout)
+	}
+	return fmt.Errorf("no answer from %s within %v, or none from DNS for its name: a firewall may drop what is sent there", *addr, keyTimeout)
+}
+
 // dialer makes Noise connections to one server.
 type dialer struct {
 	server  serverURL
@@ -40,6 +61,11 @@ type dialer struct {
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	proxy   func(*http.Request) (*url.URL, error)
 	tls     *tls.Config // for /key, nil for the system's roots
+	// relays returns the relays to ask for the server's address when its name does not
+	// resolve. It may be nil, and return nil.
+	relays func() *control.DERPMap
+
+	plan atomic.Pointer[control.ControlDialPlan] // the latest one, nil for none
 }
 
 // serverKey asks the server for its Noise key.
@@ -51,9 +77,17 @@ func (d *dialer) serverKey(ctx context.Context) (key.MachinePublic, error) {
 	if err != nil {
 		return key.MachinePublic{}, fmt.Errorf("key request: %w", err)
 	}
+	var log dialLog
+	// The transport goes on dialling for others when its request has ended: there are none.
+	open := func(_ context.Context, network, addr string) (net.Conn, error) {
+		log.addr.Store(&addr)
+		conn, err := d.open(ctx, network, addr)
+		log.connected.Store(err == nil)
+		return conn, err
+	}
 	client := http.Client{
 		Transport: &http.Transport{
-			DialContext: d.dial, TLSClientConfig: d.tls.Clone(), Proxy: d.proxy,
+			DialContext: open, TLSClientConfig: d.tls.Clone(), Proxy: d.proxy,
 			DisableKeepAlives: true, DisableCompression: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -65,7 +99,7 @@ func (d *dialer) serverKey(ctx context.Context) (key.MachinePublic, error) {
 			err = wrapped.Err // it repeats the URL
 		}
 		if errors.Is(context.Cause(ctx), errNoAnswer) {
-			err = errNoAnswer
+			err = log.silence()
 		}
 		return key.MachinePublic{}, classifyHTTP(d.server.base, err)
 	}
@@ -100,56 +134,39 @@ func parseKeyAnswer(base string, status int, body []byte) (key.MachinePublic, er
 	return answer.PublicKey, nil
 }
 
-// connect makes a Noise connection: the ways of the server URL race, each one
-// starting after its delay or when the way before it failed.
+// connect makes a Noise connection, as the server's dial plan says if there is one, and
+// else or if that does not help, to the host of the server URL.
 func (d *dialer) connect(ctx context.Context, server key.MachinePublic) (*noiseconn.ClientConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	type result struct {
-		conn *noiseconn.Conn
-		err  error
+	tries := d.planned(server)
+	direct := try{limit: dialTimeout, run: func(ctx context.Context) (*noiseconn.Conn, error) {
+		return d.connectVia(ctx, detour{}, server)
+	}}
+	if len(tries) > 0 {
+		direct.delay = planPatience
 	}
-	ways := d.server.ways()
-	results := make(chan result, len(ways))
-	start := func(w way) {
-		go func() {
-			conn, err := d.attempt(ctx, w, server)
-			results <- result{conn, err}
-		}()
+	conn, errs := race(ctx, append(tries, direct))
+	if conn == nil {
+		return nil, errs[len(errs)-1]
 	}
-	started, finished := 0, 0
-	var errs []error
-	begin := time.Now()
-	for finished < len(ways) {
-		var timer <-chan time.Time
-		if started < len(ways) {
-			wait := ways[started].delay - time.Since(begin)
-			if finished == started || wait <= 0 {
-				start(ways[started])
-				started++
-				continue
-			}
-			timer = time.After(wait)
+	return noiseconn.NewClientConn(conn), nil
+}
+
+// connectVia connects by the ways of the server URL, over a detour if that is not zero.
+func (d *dialer) connectVia(ctx context.Context, over detour, server key.MachinePublic) (*noiseconn.Conn, error) {
+	var tries []try
+	for _, w := range d.server.ways() {
+		if over.ace != "" && w.tls {
+			continue // such hosts take plain HTTP alone (section 3.10)
 		}
-		select {
-		case <-timer:
-		case r := <-results:
-			finished++
-			if r.err == nil {
-				cancel()
-				go func() { // close what the losers may still bring
-					for range started - finished {
-						if late := <-results; late.err == nil {
-							late.conn.Close()
-						}
-					}
-				}()
-				return noiseconn.NewClientConn(r.conn), nil
-			}
-			errs = append(errs, r.err)
-		}
+		tries = append(tries, try{delay: w.delay, run: func(ctx context.Context) (*noiseconn.Conn, error) {
+			return d.attempt(ctx, w, over, server)
+		}})
 	}
-	return nil, d.explain(errs)
+	conn, errs := race(ctx, tries)
+	if conn == nil {
+		return nil, d.explain(errs)
+	}
+	return conn, nil
 }
 
 // explain picks what to tell of the errors of all ways: the first says most,
@@ -170,14 +187,14 @@ func (d *dialer) explain(errs []error) error {
 	return &UnreachableError{URL: d.server.base, Err: errs[0]}
 }
 
-// attempt connects in one way.
-func (d *dialer) attempt(ctx context.Context, w way, server key.MachinePublic) (*noiseconn.Conn, error) {
+// attempt connects in one way, over a detour if that is not zero.
+func (d *dialer) attempt(ctx context.Context, w way, over detour, server key.MachinePublic) (*noiseconn.Conn, error) {
 	addr := net.JoinHostPort(d.server.host, w.port)
 	scheme, defaultPort := "http", "80"
 	if w.tls {
 		scheme, defaultPort = "https", "443"
 	}
-	conn, err := d.dialVia(ctx, scheme, addr)
+	conn, err := d.dialOver(ctx, over, scheme, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -205,17 +222,26 @@ func (d *dialer) attempt(ctx context.Context, w way, server key.MachinePublic) (
 	return nc, nil
 }
 
-// dialVia connects to addr, through the proxy that is configured for it, if any.
-func (d *dialer) dialVia(ctx context.Context, scheme, addr string) (net.Conn, error) {
+// proxyFor returns the proxy that is configured for addr, or nil.
+func (d *dialer) proxyFor(scheme, addr string) (*url.URL, error) {
 	if d.proxy == nil {
-		return d.dial(ctx, "tcp", addr)
+		return nil, nil
 	}
 	via, err := d.proxy(&http.Request{URL: &url.URL{Scheme: scheme, Host: addr}})
 	if err != nil {
 		return nil, fmt.Errorf("proxy for %s: %w", addr, err)
 	}
+	return via, nil
+}
+
+// dialVia connects to addr, through the proxy that is configured for it, if any.
+func (d *dialer) dialVia(ctx context.Context, scheme, addr string) (net.Conn, error) {
+	via, err := d.proxyFor(scheme, addr)
+	if err != nil {
+		return nil, err
+	}
 	if via == nil {
-		return d.dial(ctx, "tcp", addr)
+		return d.open(ctx, "tcp", addr)
 	}
 	if via.Scheme != "http" && via.Scheme != "https" {
 		return nil, fmt.Errorf("proxy %s: only http and https proxies are supported", via.Redacted())
@@ -231,6 +257,16 @@ func (d *dialer) dialVia(ctx context.Context, scheme, addr string) (net.Conn, er
 	if via.Scheme == "https" {
 		conn = tls.Client(conn, &tls.Config{ServerName: via.Hostname()})
 	}
+	tunnel, err := tunnelThrough(ctx, conn, via, addr)
+	if err != nil {
+		return nil, fmt.Errorf("proxy %s: %w", via.Redacted(), err)
+	}
+	return tunnel, nil
+}
+
+// tunnelThrough asks the proxy at conn for a tunnel to addr, for as long as ctx lasts. It
+// closes conn if that fails.
+func tunnelThrough(ctx context.Context, conn net.Conn, via *url.URL, addr string) (net.Conn, error) {
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	tunnel, err := connectThrough(conn, via, addr)
 	if !stop() && err == nil {
@@ -238,7 +274,7 @@ func (d *dialer) dialVia(ctx context.Context, scheme, addr string) (net.Conn, er
 	}
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("proxy %s: %w", via.Redacted(), err)
+		return nil, err
 	}
 	return tunnel, nil
 }

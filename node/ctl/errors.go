@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -51,6 +52,7 @@ type TLSError struct {
 func (e *TLSError) Error() string {
 	var invalid x509.CertificateInvalidError
 	var authority x509.UnknownAuthorityError
+	var record tls.RecordHeaderError
 	what, hint := e.Err.Error(), "check the server's certificate"
 	switch {
 	case errors.As(e.Err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
@@ -61,10 +63,10 @@ func (e *TLSError) Error() string {
 			what = "its certificate is not valid before " + day(invalid.Cert.NotBefore)
 		}
 		hint = fmt.Sprintf("if %s, which this machine's clock says, is not today, set the clock; else renew the server's certificate", day(e.Now))
-	case errors.Is(e.Err, http.ErrSchemeMismatch):
+	case errors.Is(e.Err, http.ErrSchemeMismatch), errors.As(e.Err, &record):
 		hint = "the port does not speak TLS: did you mean http:// instead of https://?"
 	case errors.As(e.Err, &authority):
-		hint = "if it is signed by your own authority, add that to this machine's certificates"
+		hint = "if it is signed by your own authority, add that to this machine's certificates; if it signs itself, use the URL that the server prints when it starts"
 	}
 	return fmt.Sprintf("secure connection to the coordination server %s failed: %s; %s", e.URL, what, hint)
 }
@@ -114,6 +116,9 @@ func classifyHTTP(url string, err error) error {
 	var alert tls.AlertError
 	if errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &record) || errors.As(err, &verify) || errors.As(err, &alert) {
 		return &TLSError{URL: url, Err: err, Now: time.Now()}
+	}
+	if strings.Contains(err.Error(), "malformed HTTP") { // net/http has no type for it
+		return &NotServerError{URL: url, Detail: "what answers there does not speak HTTP"}
 	}
 	return &UnreachableError{URL: url, Err: err}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -79,12 +80,11 @@ func (p *pings) answer(ctx context.Context, req *control.PingRequest) error {
 	if p.ping == nil || !req.IP.IsValid() {
 		return fmt.Errorf("no ping to %v possible", req.IP)
 	}
+	var errs []error
 	for kind := range strings.SplitSeq(req.Types, ",") {
-		if err := p.peerPing(ctx, req, kind); err != nil {
-			return err
-		}
+		errs = append(errs, p.peerPing(ctx, req, kind))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // head is the plain sign of life.

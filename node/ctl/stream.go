@@ -25,6 +25,7 @@ const maxDebugSleep = 300 * time.Second
 func (c *Client) poll(ctx context.Context, nodeKey key.NodePublic) {
 	var pause backoff
 	for {
+		wake := c.linkWake() // also a change during the attempt is a reason to try again
 		full, err := c.stream(ctx, nodeKey)
 		if ctx.Err() != nil {
 			return
@@ -41,7 +42,7 @@ func (c *Client) poll(ctx context.Context, nodeKey key.NodePublic) {
 		if errors.As(err, &limited) {
 			wait = limited.Wait
 		}
-		if !sleep(ctx, wait, c.linkWake()) {
+		if !sleep(ctx, wait, wake) {
 			return
 		}
 	}
@@ -114,11 +115,11 @@ func (c *Client) follow(ctx context.Context, frames *frameReader, watchdog *time
 			return full, err
 		}
 		c.notices(resp)
-		if resp.Debug != nil && !resp.KeepAlive && resp.Debug.SleepSeconds > 0 {
-			wait := min(time.Duration(resp.Debug.SleepSeconds*float64(time.Second)), maxDebugSleep)
-			if !sleep(ctx, wait, nil) {
-				return full, context.Cause(ctx)
-			}
+		if !resp.KeepAlive && !c.obeyDebug(ctx, resp.Debug) {
+			return full, context.Cause(ctx)
+		}
+		if resp.Node != nil && resp.Node.ID == 0 {
+			return full, ErrUnknownNode // no node has that number
 		}
 		m, changes, err := builder.Apply(resp, time.Now())
 		if err != nil {
@@ -135,6 +136,22 @@ func (c *Client) follow(ctx context.Context, frames *frameReader, watchdog *time
 	}
 }
 
+// obeyDebug does what the server asks of the node for tests, and reports whether ctx is
+// still alive. The node does not end because a server says so, and has no log upload to
+// turn off.
+func (c *Client) obeyDebug(ctx context.Context, d *control.Debug) bool {
+	if d == nil {
+		return true
+	}
+	if d.Exit != nil {
+		c.log.Warn("the server wants this process to end, which is ignored", "code", *d.Exit)
+	}
+	if d.SleepSeconds <= 0 {
+		return true
+	}
+	return sleep(ctx, time.Duration(min(d.SleepSeconds, maxDebugSleep.Seconds())*float64(time.Second)), nil)
+}
+
 // notices handles what any frame may carry beside the map.
 func (c *Client) notices(resp *control.MapResponse) {
 	if p := resp.PingRequest; p != nil {
@@ -148,6 +165,13 @@ func (c *Client) notices(resp *control.MapResponse) {
 			c.emit(BrowseURL{URL: u})
 		}
 	}
+	for id, m := range resp.DisplayMessages {
+		if m != nil && m.PrimaryAction != nil && c.url.checkAuthURL(m.PrimaryAction.URL) != nil {
+			c.log.Warn("ignoring the link of a message of the server, which is not safe to open", "message", id)
+			m.PrimaryAction = nil
+		}
+	}
+	c.transport.dialer.setPlan(resp.ControlDialPlan)
 	if resp.ClientVersion != nil {
 		c.emit(VersionNotice{Version: resp.ClientVersion})
 	}

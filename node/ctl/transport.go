@@ -39,8 +39,9 @@ type transport struct {
 	dialing chan struct{} // holds one token: who has it may dial
 
 	mu        sync.Mutex
-	serverKey key.MachinePublic // zero until asked for
-	conn      *http2.ClientConn // nil while there is none
+	stopDial  context.CancelCauseFunc // ends the dial in progress, nil for none
+	serverKey key.MachinePublic       // zero until asked for
+	conn      *http2.ClientConn       // nil while there is none
 	closed    bool
 }
 
@@ -74,7 +75,24 @@ func (t *transport) get(ctx context.Context) (*http2.ClientConn, error) {
 	if cc := t.usable(); cc != nil { // made while we waited
 		return cc, nil
 	}
-	return t.dial(ctx)
+	dialCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t.setStopDial(cancel)
+	defer t.setStopDial(nil)
+	cc, err := t.dial(dialCtx)
+	if cause := context.Cause(dialCtx); err != nil && cause != nil {
+		err = cause
+	}
+	return cc, err
+}
+
+// errNetworkChanged ends the dialling by a network that is not there any more.
+var errNetworkChanged = errors.New("the network has changed")
+
+func (t *transport) setStopDial(stop context.CancelCauseFunc) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopDial = stop
 }
 
 func (t *transport) dial(ctx context.Context) (*http2.ClientConn, error) {
@@ -142,11 +160,15 @@ func (t *transport) check(ctx context.Context) {
 	cc.Close()
 }
 
-// drop closes the present connection; the next request makes a new one.
+// drop closes the present connection, or ends the making of one; the next request makes a
+// new one.
 func (t *transport) drop() {
 	t.mu.Lock()
 	cc := t.conn
 	t.conn = nil
+	if t.stopDial != nil {
+		t.stopDial(errNetworkChanged)
+	}
 	t.mu.Unlock()
 	if cc != nil {
 		cc.Close()

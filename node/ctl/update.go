@@ -71,6 +71,7 @@ func (c *Client) update(ctx context.Context, nodeKey key.NodePublic) {
 			}
 			continue
 		}
+		wake := c.linkWake()
 		err := c.sendUpdate(ctx, nodeKey, local)
 		if err == nil {
 			confirmed, any = generation, true
@@ -85,7 +86,7 @@ func (c *Client) update(ctx context.Context, nodeKey key.NodePublic) {
 		if errors.As(err, &limited) {
 			wait = limited.Wait
 		}
-		sleep(ctx, wait, c.linkWake())
+		sleep(ctx, wait, wake)
 	}
 }
 

@@ -23,6 +23,7 @@ func (s *Server) routes() {
 	s.endpoint("login-interactive", accessWrite, s.act(s.backend.LoginInteractive), "POST")
 	s.endpoint("logout", accessWrite, s.act(s.backend.Logout), "POST")
 	s.endpoint("reset-auth", accessWrite, s.act(s.backend.ResetAuth), "POST")
+	s.endpoint("profiles/", accessWrite, s.profiles, "GET", "PUT", "POST", "DELETE")
 	s.endpoint("watch-ipn-bus", accessRead, s.watch, "GET")
 	s.endpoint("ping", accessRead, s.ping, "POST")
 	s.endpoint("dial", accessRead, s.dial, "POST")
@@ -30,6 +31,7 @@ func (s *Server) routes() {
 	s.endpoint("derpmap", accessRead, s.derpMap, "GET")
 	s.endpoint("dns-config", accessRead, s.dnsConfig, "GET")
 	s.endpoint("cert-domains", accessRead, s.certDomains, "GET")
+	s.endpoint("serve-config", accessRead, serveConfig, "GET")
 	s.endpoint("peer-by-id", accessRead, s.peerByID, "GET")
 	s.endpoint("user-profile", accessRead, s.userProfile, "GET")
 	s.endpoint("usermetrics", accessRead, s.metrics, "GET")
@@ -192,6 +194,10 @@ func (s *Server) dnsConfig(w http.ResponseWriter, _ *http.Request) {
 	}
 	writeJSON(w, nil)
 }
+
+// serveConfig answers that nothing is served to the network: this version cannot.
+// Clients ask for it to show the status.
+func serveConfig(w http.ResponseWriter, _ *http.Request) { writeJSON(w, struct{}{}) }
 
 func (s *Server) certDomains(w http.ResponseWriter, _ *http.Request) {
 	domains := []string{}

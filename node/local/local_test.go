@@ -19,6 +19,7 @@ import (
 	"github.com/ginnel/ginnel/node/local/api"
 	"github.com/ginnel/ginnel/node/local/client"
 	"github.com/ginnel/ginnel/node/netmap"
+	"github.com/ginnel/ginnel/node/state"
 	"github.com/ginnel/ginnel/wire/control"
 	"github.com/ginnel/ginnel/wire/key"
 )
@@ -71,10 +72,27 @@ func (f *fakeBackend) Start(_ context.Context, o api.StartOptions) error {
 func (f *fakeBackend) LoginInteractive(context.Context) error { return f.called("login") }
 func (f *fakeBackend) Logout(context.Context) error           { return f.called("logout") }
 func (f *fakeBackend) ResetAuth(context.Context) error        { return f.called("reset") }
-func (f *fakeBackend) Rebind()                                { f.called("rebind") }
-func (f *fakeBackend) Restun()                                { f.called("restun") }
-func (f *fakeBackend) RefreshMap()                            { f.called("refresh") }
-func (f *fakeBackend) DebugPaths() any                        { return map[string]int{"paths": 1} }
+func (f *fakeBackend) Profiles(context.Context) (api.LoginProfile, []api.LoginProfile, error) {
+	return api.LoginProfile{}, []api.LoginProfile{{ID: "00a1", Name: "ann"}}, nil
+}
+
+func (f *fakeBackend) profileCall(what, id string) error {
+	if id != "00a1" {
+		return state.ErrNoProfile
+	}
+	return f.called(what + " " + id)
+}
+func (f *fakeBackend) NewProfile(context.Context) error { return f.called("new profile") }
+func (f *fakeBackend) SwitchProfile(_ context.Context, id string) error {
+	return f.profileCall("switch", id)
+}
+func (f *fakeBackend) DeleteProfile(_ context.Context, id string) error {
+	return f.profileCall("delete", id)
+}
+func (f *fakeBackend) Rebind()         { f.called("rebind") }
+func (f *fakeBackend) Restun()         { f.called("restun") }
+func (f *fakeBackend) RefreshMap()     { f.called("refresh") }
+func (f *fakeBackend) DebugPaths() any { return map[string]int{"paths": 1} }
 func (f *fakeBackend) WriteMetrics(w io.Writer) error {
 	_, err := io.WriteString(w, "metric 1\n")
 	return err
@@ -138,6 +156,18 @@ func TestEndpoints(t *testing.T) {
 		{"POST", "start", `{"AuthKey":"k"}`, 204, "call:start k"},
 		{"POST", "start", "", 204, "call:start "},
 		{"POST", "start", "[]", 400, "invalid request body"},
+		{"GET", "profiles/", "", 200, `"ID": "00a1"`},
+		{"PUT", "profiles/", "", 201, "call:new profile"},
+		{"POST", "profiles/", "", 405, "not for this path"},
+		{"GET", "profiles/current", "", 200, `"ID": ""`},
+		{"DELETE", "profiles/current", "", 405, "not for this path"},
+		{"GET", "profiles/00a1", "", 200, `"Name": "ann"`},
+		{"GET", "profiles/00a2", "", 404, "no such profile"},
+		{"POST", "profiles/00a1", "", 204, "call:switch 00a1"},
+		{"POST", "profiles/00a2", "", 404, "no such profile"},
+		{"DELETE", "profiles/00a1", "", 204, "call:delete 00a1"},
+		{"DELETE", "profiles/00a2", "", 404, "no such profile"},
+		{"PATCH", "profiles/00a1", "", 405, "use GET"},
 		{"POST", "login-interactive", "", 204, "call:login"},
 		{"GET", "login-interactive", "", 405, "use POST"},
 		{"POST", "logout", "", 204, "call:logout"},
@@ -168,6 +198,8 @@ func TestEndpoints(t *testing.T) {
 		{"GET", "watch-ipn-bus?mask=x", "", 400, "mask"},
 		{"GET", "watch-ipn-bus?mask=65536", "", 400, ""},
 		{"GET", "cert-domains", "", 200, "[]"},
+		{"GET", "serve-config", "", 200, "{}"},
+		{"POST", "serve-config", "{}", 405, ""},
 		{"POST", "dial", "", 400, "bad or missing headers"},
 		{"GET", "nothing", "", 404, ""},
 	} {

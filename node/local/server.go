@@ -48,6 +48,10 @@ type Backend interface {
 	LoginInteractive(ctx context.Context) error
 	Logout(ctx context.Context) error
 	ResetAuth(ctx context.Context) error
+	Profiles(ctx context.Context) (current api.LoginProfile, all []api.LoginProfile, err error)
+	SwitchProfile(ctx context.Context, id string) error
+	NewProfile(ctx context.Context) error
+	DeleteProfile(ctx context.Context, id string) error
 	Watch(ctx context.Context, mask api.NotifyMask) (*node.Watcher, *api.Notify, error)
 	Ping(ctx context.Context, ip netip.Addr, kind api.PingType, size int) (*api.PingResult, error)
 	Netcheck(ctx context.Context) (*api.NetcheckReport, error)

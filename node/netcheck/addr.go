@@ -24,7 +24,7 @@ func (r *run) stunAddr(ctx context.Context, n *control.DERPNode, ipv6 bool) (net
 	case port < 0 || port > 65535:
 		return netip.AddrPort{}, errors.New("node has no STUN")
 	}
-	ip, err := nodeAddr(ctx, n, ipv6, r.c.lookup)
+	ip, err := nodeAddr(ctx, n, ipv6, r.lookup)
 	return netip.AddrPortFrom(ip, uint16(port)), err
 }
 
@@ -60,6 +60,49 @@ func nodeAddr(ctx context.Context, n *control.DERPNode, ipv6 bool,
 		}
 	}
 	return netip.Addr{}, errNoAddr
+}
+
+// name is a host name that is resolved once in a check.
+type name struct {
+	done  chan struct{} // closed when the rest is known
+	addrs []netip.Addr
+	err   error
+}
+
+// resolveNames begins to resolve the names of all STUN servers of the plan, so that no
+// request waits for a name before its own, and none is asked for at each try.
+func (r *run) resolveNames(ctx context.Context) {
+	r.names = map[string]*name{}
+	begin := func(_ context.Context, host string) ([]netip.Addr, error) {
+		if r.names[host] == nil {
+			n := &name{done: make(chan struct{})}
+			r.names[host] = n
+			go func() {
+				defer close(n.done)
+				n.addrs, n.err = r.c.lookup(ctx, host)
+			}()
+		}
+		return nil, errNoAddr
+	}
+	for _, set := range r.plan {
+		for _, p := range set.probes {
+			_, _ = nodeAddr(ctx, p.node, set.ipv6, begin)
+		}
+	}
+}
+
+// lookup returns the addresses of a name of the plan once they are known.
+func (r *run) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	n := r.names[host]
+	if n == nil {
+		return nil, errNoAddr
+	}
+	select {
+	case <-n.done:
+		return n.addrs, n.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // lookup resolves a host name.

@@ -23,6 +23,8 @@ type Client struct {
 	Send func(pkt []byte, to netip.AddrPort) error
 	// Families says which address families some interface has. Nil means both.
 	Families func() (ipv4, ipv6 bool)
+	// HasIPv6 reports whether the system can do IPv6 at all; nil asks it.
+	HasIPv6 func() bool
 	// Lookup resolves a host name; nil uses the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Dial opens TCP connections for latencies over HTTPS; nil uses package net.
@@ -44,6 +46,14 @@ type Request struct {
 	STUNOnly bool
 	// Home is the current home relay, 0 if none.
 	Home int
+	// HomeLost says that the home relay cannot be connected to, whatever its STUN server
+	// says. It is not asked, and another is chosen if there is one.
+	HomeLost bool
+	// Fresh forgets what earlier reports measured: the machine is in another network now.
+	Fresh bool
+	// OnMapping, if not nil, is called with each address under which a STUN server saw
+	// this node, at the first time in a report. It must not block.
+	OnMapping func(netip.AddrPort)
 	// HomeHeard returns when the home relay was last heard, zero if never. It may be nil.
 	HomeHeard func() time.Time
 }
@@ -64,6 +74,7 @@ func (c *Client) Report(ctx context.Context, m *control.DERPMap, req Request) (*
 		return nil, err
 	}
 	defer c.stop()
+	r.hasIPv6 = c.hasIPv6()
 	r.measure(ctx)
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return nil, err
@@ -83,6 +94,9 @@ func (c *Client) start(m *control.DERPMap, req Request) (*run, error) {
 	if c.running != nil {
 		return nil, ErrBusy
 	}
+	if req.Fresh {
+		c.history = nil
+	}
 	var last *Report
 	if n := len(c.history); n > 0 {
 		last = c.history[n-1]
@@ -93,6 +107,9 @@ func (c *Client) start(m *control.DERPMap, req Request) (*run, error) {
 		r.plan = fullPlan(m, have)
 	} else {
 		r.plan = incrementalPlan(m, have, last, req.Home)
+	}
+	if req.HomeLost {
+		r.plan = slices.DeleteFunc(r.plan, func(s probeSet) bool { return s.region == req.Home })
 	}
 	c.running = r
 	return r, nil
@@ -115,8 +132,11 @@ func (c *Client) finish(r *run) *Report {
 	if r.req.HomeHeard != nil {
 		in.heard = r.req.HomeHeard()
 	}
+	if r.req.HomeLost {
+		in.old = 0
+	}
 	report.Home = chooseHome(in)
-	report.OSHasIPv6 = osHasIPv6()
+	report.OSHasIPv6 = r.hasIPv6
 	if r.full {
 		c.lastFull = r.began
 	}
@@ -135,29 +155,31 @@ func (c *Client) Last() *Report {
 	return c.history[len(c.history)-1].clone()
 }
 
-// HandleSTUN takes a STUN packet that came over UDP. Packets that answer nothing are
-// ignored. It may be called at any time.
-func (c *Client) HandleSTUN(pkt []byte) {
+// HandleSTUN takes a STUN packet that came over UDP, and reports whether it answers a
+// request; others are ignored. It may be called at any time.
+func (c *Client) HandleSTUN(pkt []byte) bool {
 	c.mu.Lock()
 	r := c.running
 	c.mu.Unlock()
 	if r == nil {
-		return
+		return false
 	}
-	if tx, addr, err := stun.ParseResponse(pkt); err == nil {
-		r.answer(tx, addr)
-	}
+	tx, addr, err := stun.ParseResponse(pkt)
+	return err == nil && r.answer(tx, addr)
 }
 
-// osHasIPv6 reports whether the system lets one bind an IPv6 address.
-var osHasIPv6 = sync.OnceValue(func() bool {
+// hasIPv6 reports whether the system can do IPv6, which it may be told to at any time.
+func (c *Client) hasIPv6() bool {
+	if c.HasIPv6 != nil {
+		return c.HasIPv6()
+	}
 	pc, err := net.ListenPacket("udp6", "[::1]:0")
 	if err != nil {
 		return false
 	}
 	pc.Close()
 	return true
-})
+}
 
 // newTxID returns a random transaction ID.
 func newTxID() (tx stun.TxID) {

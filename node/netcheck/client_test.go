@@ -2,10 +2,17 @@ package netcheck
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +25,7 @@ import (
 
 	"github.com/ginnel/ginnel/relay/stunserver"
 	"github.com/ginnel/ginnel/wire/control"
+	"github.com/ginnel/ginnel/wire/relay"
 	"github.com/ginnel/ginnel/wire/stun"
 )
 
@@ -122,6 +130,56 @@ func TestReport(t *testing.T) {
 	})
 }
 
+// TestNamesAreResolvedOnceAndTogether has servers without addresses in the map, each of
+// which takes several requests.
+func TestNamesAreResolvedOnceAndTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, m := newStunNet(), relayMap(4)
+		var mu sync.Mutex
+		asked := map[string]int{}
+		addrs := map[string][]netip.Addr{}
+		for id := range 4 {
+			node := m.Regions[id+1].Nodes[0]
+			node.HostName = fmt.Sprintf("r%d.test", id)
+			addrs[node.HostName] = []netip.Addr{netip.MustParseAddr(node.IPv4), netip.MustParseAddr(node.IPv6)}
+			node.IPv4, node.IPv6 = "", ""
+			m.Regions[id+1].Nodes = m.Regions[id+1].Nodes[:1]
+		}
+		n.c.Lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
+			mu.Lock()
+			asked[host]++
+			mu.Unlock()
+			time.Sleep(time.Second)
+			return addrs[host], nil
+		}
+		n.c.HasIPv6 = func() bool { return false }
+		began := time.Now()
+		r := report(t, n.c, m, Request{STUNOnly: true}) // nobody answers
+		if took := time.Since(began); took > stunTimeout {
+			t.Errorf("took %v", took)
+		}
+		if len(asked) != 4 {
+			t.Errorf("resolved %v, want four names", asked)
+		}
+		for host, times := range asked {
+			if times != 1 {
+				t.Errorf("%s was resolved %d times", host, times)
+			}
+		}
+		to := map[netip.Addr]bool{}
+		for _, a := range n.sent {
+			to[a.Addr()] = true
+		}
+		if len(to) != 8 || r.OSHasIPv6 {
+			t.Errorf("asked %v, IPv6 %v", to, r.OSHasIPv6)
+		}
+		n.c.HasIPv6 = func() bool { return true } // switched on meanwhile
+		if r := report(t, n.c, m, Request{STUNOnly: true}); !r.OSHasIPv6 {
+			t.Error("the answer of the first check was kept")
+		}
+	})
+}
+
 // TestOneRegion is fast: nobody waits for regions that do not exist, nor for IPv6 that
 // does not answer.
 func TestOneRegion(t *testing.T) {
@@ -222,6 +280,24 @@ func TestForeignAnswersAreIgnored(t *testing.T) {
 	})
 }
 
+// selfSigned makes a certificate for a name or address that is good until the given time.
+func selfSigned(t *testing.T, name string, until time.Time) tls.Certificate {
+	t.Helper()
+	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(1000), Subject: pkix.Name{CommonName: name},
+		NotBefore: until.Add(-24 * time.Hour), NotAfter: until, IPAddresses: []net.IP{net.ParseIP(name)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, priv.Public(), priv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: priv}
+}
+
 // TestHTTPS measures a region by HTTPS with a pinned certificate, and not with another.
 func TestHTTPS(t *testing.T) {
 	paths := make(chan string, 10)
@@ -229,18 +305,28 @@ func TestHTTPS(t *testing.T) {
 	defer srv.Close()
 	addr := srv.Listener.Addr().(*net.TCPAddr).AddrPort()
 	sum := sha256.Sum256(srv.Certificate().Raw)
+	old := httptest.NewUnstartedServer(srv.Config.Handler)
+	old.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t, "127.0.0.1", time.Now().Add(-time.Hour))}}
+	old.StartTLS()
+	defer old.Close()
+	oldAddr, oldSum := old.Listener.Addr().(*net.TCPAddr).AddrPort(), sha256.Sum256(old.Certificate().Raw)
 	for name, c := range map[string]struct {
 		cert string
+		host string
+		addr netip.AddrPort
 		want bool
 	}{
-		"pinned":    {pinPrefix + hex.EncodeToString(sum[:]), true},
-		"wrong pin": {pinPrefix + hex.EncodeToString(make([]byte, 32)), false},
-		"by name":   {"", false}, // no authority we know signed it
-		"by other":  {"other.test", false},
+		"pinned":               {relay.FormatPin(sum), "127.0.0.1", addr, true},
+		"pinned, by name":      {relay.FormatPin(sum), "example.com", addr, true}, // which is what it is for
+		"pinned, another name": {relay.FormatPin(sum), "other.test", addr, false},
+		"pinned, out of date":  {relay.FormatPin(oldSum), "127.0.0.1", oldAddr, false},
+		"wrong pin":            {relay.FormatPin([32]byte{}), "127.0.0.1", addr, false},
+		"by name":              {"", "127.0.0.1", addr, false}, // no authority we know signed it
+		"by other":             {"other.test", "127.0.0.1", addr, false},
 	} {
 		m := &control.DERPMap{Regions: map[int]*control.DERPRegion{7: {RegionID: 7, Nodes: []*control.DERPNode{
 			{Name: "stun", HostName: "127.0.0.1", STUNOnly: true},
-			{Name: "a", HostName: "127.0.0.1", IPv4: "127.0.0.1", IPv6: "none", DERPPort: int(addr.Port()), STUNPort: -1, CertName: c.cert},
+			{Name: "a", HostName: c.host, IPv4: "127.0.0.1", IPv6: "none", DERPPort: int(c.addr.Port()), STUNPort: -1, CertName: c.cert},
 		}}}}
 		r := report(t, &Client{}, m, Request{})
 		if _, ok := r.RegionLatency[7]; ok != c.want || r.UDP || (r.Home == 7) != c.want {

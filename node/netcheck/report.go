@@ -36,6 +36,8 @@ type Report struct {
 	GlobalV4Counters, GlobalV6Counters map[netip.AddrPort]int
 
 	CaptivePortal control.OptBool
+
+	firstServer netip.AddrPort // which saw GlobalV4
 }
 
 func newReport(now time.Time, full bool) *Report {
@@ -77,24 +79,27 @@ func lower(m map[int]time.Duration, region int, d time.Duration) {
 	}
 }
 
-// addMapping notes the address under which a STUN server saw us.
-func (r *Report) addMapping(addr netip.AddrPort, ipv6 bool) {
+// addMapping notes the address under which a STUN server saw us. It reports whether that
+// is a new one.
+func (r *Report) addMapping(server, addr netip.AddrPort) (isNew bool) {
 	r.UDP = true
-	if ipv6 {
+	if addr.Addr().Is6() {
 		r.IPv6, r.GlobalV6 = true, addr
 		r.GlobalV6Counters[addr]++
-		return
+		return r.GlobalV6Counters[addr] == 1
 	}
 	r.IPv4 = true
 	r.GlobalV4Counters[addr]++
 	switch {
 	case !r.GlobalV4.IsValid():
-		r.GlobalV4 = addr
+		r.GlobalV4, r.firstServer = addr, server
 	case r.GlobalV4 != addr:
 		r.MappingVariesByDestIP = control.True
-	case r.MappingVariesByDestIP == control.Unset:
+	case r.MappingVariesByDestIP == control.Unset && server.Addr() != r.firstServer.Addr():
+		// A second answer of one server would say nothing about others.
 		r.MappingVariesByDestIP = control.False
 	}
+	return r.GlobalV4Counters[addr] == 1
 }
 
 // NetInfo returns the summary of the report that the coordination server gets.

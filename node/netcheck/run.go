@@ -24,6 +24,9 @@ type run struct {
 	plan  []probeSet
 	done  chan struct{} // closed when enough regions answered
 
+	hasIPv6 bool
+	names   map[string]*name // of the STUN servers of the plan; not changed while it runs
+
 	mu       sync.Mutex
 	report   *Report
 	inflight map[stun.TxID]*sentProbe
@@ -41,6 +44,7 @@ type setKey struct {
 // sentProbe is a request without an answer yet.
 type sentProbe struct {
 	set setKey
+	to  netip.AddrPort
 	at  time.Time
 }
 
@@ -91,6 +95,7 @@ func (r *run) stunPhase(ctx context.Context) {
 	for _, set := range r.plan {
 		r.answered[setKey{set.region, set.ipv6}] = make(chan struct{})
 	}
+	r.resolveNames(ctx)
 	var sets sync.WaitGroup
 	for _, set := range r.plan {
 		sets.Go(func() { r.probeSet(ctx, set) })
@@ -157,7 +162,7 @@ func (r *run) useful(key setKey) bool {
 func (r *run) sendProbe(key setKey, addr netip.AddrPort) bool {
 	tx := newTxID()
 	r.mu.Lock()
-	r.inflight[tx] = &sentProbe{set: key, at: time.Now()}
+	r.inflight[tx] = &sentProbe{set: key, to: addr, at: time.Now()}
 	r.mu.Unlock()
 	err := r.c.Send(stun.AppendRequest(nil, tx), addr)
 	// The system's packet filter dropping a packet is like the network doing it.
@@ -173,18 +178,21 @@ func (r *run) sendProbe(key setKey, addr netip.AddrPort) bool {
 	return true
 }
 
-// answer notes that the request tx was answered with the mapping addr.
-func (r *run) answer(tx stun.TxID, addr netip.AddrPort) {
+// answer notes that the request tx was answered with the mapping addr, and reports whether
+// there was such a request.
+func (r *run) answer(tx stun.TxID, addr netip.AddrPort) bool {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.inflight[tx]
 	if p == nil {
-		return
+		return false
 	}
 	delete(r.inflight, tx)
 	r.report.addLatency(p.set.region, p.set.ipv6, now.Sub(p.at))
-	r.report.addMapping(addr, addr.Addr().Is6())
+	if isNew := r.report.addMapping(p.to, addr); isNew && r.req.OnMapping != nil {
+		r.req.OnMapping(addr)
+	}
 	select {
 	case <-r.answered[p.set]:
 	default:
@@ -194,6 +202,7 @@ func (r *run) answer(tx stun.TxID, addr netip.AddrPort) {
 		r.enough = true
 		time.AfterFunc(r.grace(), func() { close(r.done) })
 	}
+	return true
 }
 
 // regions returns how many regions the plan has.

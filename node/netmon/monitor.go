@@ -9,8 +9,8 @@ import (
 
 // Timing (wire document paths, section 19).
 const (
-	quiet        = time.Second      // after an event, before looking again
-	clockCheck   = 15 * time.Second // between looks at the wall clock
+	quiet        = 200 * time.Millisecond // after an event, before looking again: a change has many
+	clockCheck   = 15 * time.Second       // between looks at the wall clock
 	clockJump    = 22500 * time.Millisecond
 	longSleep    = 10 * time.Minute
 	pollInterval = 10 * time.Second // without notifications from the system
@@ -84,7 +84,7 @@ func (m *Monitor) Poke() {
 }
 
 // Run calls onChange, one call at a time, for every change until ctx ends. The
-// first event of a series is acted on at once, the rest together a second
+// first event of a series is acted on at once, the rest together a little
 // later.
 func (m *Monitor) Run(ctx context.Context, onChange func(Change)) {
 	events := make(chan struct{}, 1)

@@ -162,12 +162,12 @@ func TestFirstEventAtOnceThenTogether(t *testing.T) {
 			synctest.Wait()
 		}
 		if len(changes) != 0 || f.lookCount() != looks {
-			t.Error("events in the quiet second were acted on")
+			t.Error("events in the quiet time were acted on")
 		}
 		time.Sleep(quiet)
 		synctest.Wait()
 		if len(changes) != 1 || f.lookCount() != looks+1 {
-			t.Errorf("%d changes and %d looks after the quiet second, want 1 and 1", len(changes), f.lookCount()-looks)
+			t.Errorf("%d changes and %d looks after the quiet time, want 1 and 1", len(changes), f.lookCount()-looks)
 		}
 		<-changes
 		// An event without a change is not reported.

@@ -14,6 +14,7 @@ import (
 type discoPeers struct {
 	shared key.DiscoShared
 	peers  []*peer
+	seen   seenPings
 }
 
 // Apply makes cfg the wanted state. Peers and relays that did not change are not
@@ -30,11 +31,21 @@ func (e *Engine) apply(cfg Config) {
 	if rekeyed {
 		e.loop.self.reset()
 		e.loop.self.public = cfg.PrivateKey.Public()
+		e.strangers.setKey(e.loop.self.public)
+		for k, p := range e.loop.peers {
+			p.yields.Store(e.loop.self.public.Compare(k) > 0)
+		}
 	}
 	if !cfg.DiscoKey.IsZero() && !cfg.DiscoKey.Equal(e.loop.disco) {
 		e.setDisco(cfg.DiscoKey)
 	}
-	e.applyPeers(old.Peers, cfg.Peers)
+	if cfg.Changed != nil && len(cfg.Peers) == len(old.Peers) {
+		for _, i := range cfg.Changed {
+			e.applyPeer(cfg.Peers[i])
+		}
+	} else {
+		e.applyPeers(old.Peers, cfg.Peers)
+	}
 	e.chooseEarlyHome()
 	switch {
 	case cfg.PrivateKey.IsZero():
@@ -66,17 +77,23 @@ func (e *Engine) applyPeers(before, list []Peer) {
 		if i < len(before) && before[i].same(&list[i]) {
 			continue
 		}
-		p, cfg := e.loop.peers[list[i].Key], list[i]
-		if p == nil {
-			e.addPeer(cfg)
-			continue
-		}
-		if cfg.Disco == p.mapDisco {
-			cfg.Disco = p.cfg.Disco // the peer itself may have told a newer one
-		}
-		p.mapDisco = list[i].Disco
-		e.updatePeer(p, cfg)
+		e.applyPeer(list[i])
 	}
+}
+
+// applyPeer makes the state of one peer the wanted one.
+func (e *Engine) applyPeer(cfg Peer) {
+	p := e.loop.peers[cfg.Key]
+	if p == nil {
+		e.addPeer(cfg)
+		return
+	}
+	told := cfg.Disco
+	if told == p.mapDisco {
+		cfg.Disco = p.cfg.Disco // the peer itself may have told a newer one
+	}
+	p.mapDisco = told
+	e.updatePeer(p, cfg)
 }
 
 // setDisco makes k this node's disco key. What peers sealed for the one before cannot
@@ -92,6 +109,7 @@ func (e *Engine) setDisco(k key.DiscoPrivate) {
 
 func (e *Engine) addPeer(cfg Peer) {
 	p := &peer{key: cfg.Key, cfg: cfg, mapDisco: cfg.Disco, heapIndex: -1, machine: probing.New(machineConfig(cfg), newTxID)}
+	p.yields.Store(e.loop.self.public.Compare(cfg.Key) > 0)
 	e.loop.peers[cfg.Key] = p
 	e.addDisco(p)
 	e.publish(p)
@@ -149,6 +167,7 @@ func (e *Engine) addDisco(p *peer) {
 	if d == nil {
 		d = new(discoPeers)
 		e.loop.byDisco[k] = d
+		e.knownDisco.Store(k, struct{}{})
 	}
 	d.peers = append(d.peers, p)
 }
@@ -161,6 +180,7 @@ func (e *Engine) removeDisco(p *peer, k key.DiscoPublic) {
 	d.peers = slices.DeleteFunc(d.peers, func(q *peer) bool { return q == p })
 	if len(d.peers) == 0 {
 		delete(e.loop.byDisco, k)
+		e.knownDisco.Delete(k)
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 // the tunnel (wire document paths, section 18).
 const Mark = 0x80000
 
-// Config is the wanted state. The engine keeps it; it must not be changed after Apply.
+// Config is the wanted state. The engine keeps it; it must not be changed after Apply, but
+// for what Changed allows.
 type Config struct {
 	// PrivateKey is the node key, zero while logged out: then only STUN works.
 	PrivateKey key.NodePrivate
@@ -24,6 +25,10 @@ type Config struct {
 	// one of an earlier run recognise this node at once if it is kept.
 	DiscoKey key.DiscoPrivate
 	Peers    []Peer
+	// Changed has the indexes of the peers that differ from those of the Apply before, in
+	// which all peers had the same keys and places; nil when that is not known. The list
+	// may then be the same memory, edited between the two.
+	Changed []int
 	// DERPMap has the relay regions; nil until known.
 	DERPMap *control.DERPMap
 	// ControlConnected says that the coordination server hears of changes now. Without,
@@ -92,6 +97,7 @@ type RelayConn interface {
 	NotePreferred(bool) error
 	Ping(context.Context) (time.Duration, error)
 	LocalAddr() netip.AddrPort
+	SetWriteDeadline(time.Time) error
 	Close() error
 }
 

@@ -2,6 +2,7 @@ package path
 
 import (
 	"crypto/rand"
+	"slices"
 	"time"
 
 	"github.com/ginnel/ginnel/node/path/probing"
@@ -84,10 +85,13 @@ func pinger(d *discoPeers, m *disco.Ping, from *Source) *peer {
 func (e *Engine) handlePing(d *discoPeers, m *disco.Ping, from *Source) {
 	pong := disco.Pong{TxID: m.TxID, Src: from.Addr}
 	if from.Region != 0 {
-		if from.peer != nil && !from.peer.gone {
+		if from.peer != nil && slices.Contains(d.peers, from.peer) {
 			e.sendDisco(from.peer, addrPort{}, from.Region, pong.Append)
 		}
 		return
+	}
+	if d.seen.elsewhere(m.TxID, from.Addr) {
+		return // recorded and sent again by somebody: every ping has an ID of its own
 	}
 	who := pinger(d, m, from)
 	if who != nil {

@@ -8,9 +8,11 @@ import (
 	"github.com/ginnel/ginnel/wire/key"
 )
 
-// A peer often hears of us before we hear of it, and starts a handshake that comes
-// through the relay from a key that we do not know yet. WireGuard repeats it only after
-// five seconds, so it is kept until the peer is configured.
+// Handshakes may begin too early on either side, and WireGuard repeats them only after
+// five seconds. One of our own is held until it is known where the peer is. And a peer
+// often hears of us before we hear of it, and starts a handshake that comes
+// through the relay from a key that we do not know yet: it is kept until the peer is
+// configured.
 const (
 	maxEarly = 64
 	earlyAge = 5 * time.Second
@@ -59,6 +61,26 @@ func (e *early) take(peer key.NodePublic) (earlyPacket, bool) {
 	p := e.kept[i]
 	e.kept = slices.Delete(e.kept, i, i+1)
 	return p, time.Since(p.at) <= earlyAge
+}
+
+// held is a handshake initiation for which there was no way yet.
+type held struct {
+	data []byte
+	at   time.Time
+}
+
+// hold keeps a handshake initiation until there is a way to the peer.
+func (p *peer) hold(now time.Time, pkts [][]byte) {
+	if len(pkts) == 1 && isInitiation(pkts[0]) {
+		p.held.Store(&held{slices.Clone(pkts[0]), now})
+	}
+}
+
+// sendHeld sends what waited for a way to p, unless it is too old.
+func (e *Engine) sendHeld(p *peer) {
+	if h := p.held.Swap(nil); h != nil && time.Since(h.at) <= earlyAge {
+		_ = e.Send(p.key, [][]byte{h.data}) // a failure holds it again
+	}
 }
 
 // replayEarly hands in the handshake that came before p was known.

@@ -20,6 +20,7 @@ const (
 // endpointInput is what the node's endpoints are made of.
 type endpointInput struct {
 	report       *netcheck.Report // nil before the first
+	mapped       []netip.AddrPort // seen by a check that is under way
 	fixedPort    uint16           // UDP port asked for, 0 for any
 	port4, port6 uint16           // UDP ports bound, 0 if not
 	static       []netip.AddrPort
@@ -36,6 +37,9 @@ func buildEndpoints(in endpointInput) []Endpoint {
 		if a.IsValid() && a.Port() != 0 && !slices.ContainsFunc(list, func(e Endpoint) bool { return e.Addr == a }) {
 			list = append(list, Endpoint{a, t})
 		}
+	}
+	for _, a := range in.mapped {
+		add(a, control.EndpointSTUN)
 	}
 	if r := in.report; r != nil {
 		addSTUN(r, in.fixedPort, add)
@@ -88,6 +92,9 @@ type cachedEndpoint struct {
 	Endpoint
 	seen time.Time
 }
+
+// forget empties the cache.
+func (c *endpointCache) forget() { c.entries = nil }
 
 // update notes the endpoints seen now and returns all that are remembered.
 func (c *endpointCache) update(now time.Time, seen []Endpoint) []Endpoint {

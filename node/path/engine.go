@@ -31,9 +31,12 @@ type Engine struct {
 	discoKey     atomic.Pointer[key.DiscoPublic]
 	sources      sources
 	byKey        sync.Map // key.NodePublic -> *peer
+	knownDisco   sync.Map // key.DiscoPublic of loop.byDisco -> struct{}
 	counters     counters
+	unknown      unknownCounters
 	overruns     atomic.Uint64 // path-finding packets that the loop had no time for
 	ipv6Works    atomic.Bool
+	socketBroken atomic.Bool // the loop is about to see to it
 	checker      netcheck.Client
 
 	// Ways into the loop.
@@ -214,14 +217,20 @@ func (e *Engine) tick() {
 // tickPeer lets a peer's machine do what is due and know when data was last sent.
 func (e *Engine) tickPeer(p *peer) {
 	e.drive(p, func(now time.Time, acts []probing.Action) []probing.Action {
+		if addr := p.unreachable.Swap(nil); addr != nil {
+			p.machine.Unreachable(*addr)
+		}
 		if at := p.lastSend.Load(); at != 0 {
 			acts = p.machine.Sent(now, unixNano(now, at), acts)
+		}
+		if at := p.lastBest.Load(); at != 0 {
+			p.machine.Heard(unixNano(now, at))
 		}
 		return p.machine.Tick(now, acts)
 	})
 	// A packet between reading lastSend and publishing that the session is over would
 	// not have woken the loop.
-	if r := p.route.Load(); !r.Active && p.lastSend.Load() > time.Now().Add(-time.Second).UnixNano() {
+	if r := p.route.Load(); !r.Flowing && p.lastSend.Load() > time.Now().Add(-probing.FlowDuration).UnixNano() {
 		e.wakeLoop(p)
 	}
 }
@@ -255,6 +264,9 @@ func (e *Engine) publish(p *peer) {
 		return
 	}
 	p.route.Store(&r)
+	if p.held.Load() != nil && (r.Region != 0 || r.Addr.IsValid()) {
+		e.sendHeld(p)
+	}
 	e.live.path(old != nil && old.Addr.IsValid(), r.Addr.IsValid())
 	if e.opts.OnPeerPath != nil && old != nil && (old.Addr != r.Addr || old.Region != r.Region) {
 		pp := PeerPath{Peer: p.key, Addr: r.Addr, Region: r.Region}
@@ -282,19 +294,12 @@ func (e *Engine) do(f func()) error {
 // waits for may call it.
 func (e *Engine) post(f func()) { e.posted.add(f) }
 
-// unreachable tells a peer's machine that the system cannot send to addr.
-func (e *Engine) unreachable(p *peer, addr addrPort) {
-	e.drive(p, func(_ time.Time, acts []probing.Action) []probing.Action {
-		p.machine.Unreachable(addr)
-		return acts
-	})
-}
-
 // rebindThrottle is the least time between rebinds because of errors.
 const rebindThrottle = 5 * time.Second
 
 // rebindAfterError replaces sockets that fail, but not all the time.
 func (e *Engine) rebindAfterError() {
+	e.socketBroken.Store(false)
 	now := time.Now()
 	if !e.loop.lastErrorRebind.IsZero() && now.Sub(e.loop.lastErrorRebind) < rebindThrottle {
 		return
@@ -308,7 +313,7 @@ func (e *Engine) rebind(localAddrs []addr) {
 	if err := e.openSockets(e.opts.Port); err != nil {
 		e.log.Warn("rebind", "error", err)
 	}
-	e.loop.self.stale()
+	e.loop.self.moved()
 	e.relays.reconnect(localAddrs)
 	for _, p := range e.loop.peers {
 		e.drive(p, p.machine.Rebound)
@@ -326,6 +331,7 @@ func (e *Engine) Restun() { e.post(func() { e.check("asked for") }) }
 func (e *Engine) LinkChanged(c LinkChange) {
 	e.post(func() {
 		e.loop.linkUp = c.Up
+		e.relays.offline.Store(!c.Up)
 		switch {
 		case !c.Up:
 			e.relays.reconnect([]addr{})

@@ -272,6 +272,37 @@ func TestForeignDisco(t *testing.T) {
 	})
 }
 
+// TestGarbageIsCountedApart has a stranger send what looks like WireGuard, path finding
+// and STUN, which is no peer's traffic.
+func TestGarbageIsCountedApart(t *testing.T) {
+	pair(t, func(t *testing.T, n *memnet, a, b *host) {
+		stranger := n.host(t, "192.0.2.66")
+		defer stranger.stop()
+		b.send(a, "hello")
+		a.want("hello")
+		before, aAddr := a.Status(), a.addr()
+		for range 3 {
+			for _, pkt := range [][]byte{
+				append([]byte{4, 0, 0, 0}, make([]byte, 60)...),
+				sealedFrom(key.NewDisco(), a, (&disco.Ping{TxID: disco.TxID{1}}).Append(nil)),
+				[]byte("\x01\x01\x00\x00\x21\x12\xa4\x42xxxxxxxxxxxx"),
+			} {
+				if err := stranger.sock4.writeBatch([][]byte{pkt}, aAddr); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+		}
+		after := a.Status()
+		if after.Rx != before.Rx {
+			t.Errorf("received from peers: %+v, before the garbage %+v", after.Rx, before.Rx)
+		}
+		if want := (Unknown{WireGuard: 3, Disco: 3, Other: 3}); after.Unknown != want || before.Unknown != (Unknown{}) {
+			t.Errorf("unknown %+v, before %+v, want %+v", after.Unknown, before.Unknown, want)
+		}
+	})
+}
+
 // TestCallMeMaybeNeedsItsKey has a call relayed by one peer but sealed with the key of
 // another.
 func TestCallMeMaybeNeedsItsKey(t *testing.T) {

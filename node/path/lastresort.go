@@ -1,6 +1,7 @@
 package path
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -8,7 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/crypto/blake2s"
+
 	"github.com/ginnel/ginnel/node/path/probing"
+	"github.com/ginnel/ginnel/wire/key"
 )
 
 // While there is neither a direct path nor an open relay connection, small packets also
@@ -29,6 +33,7 @@ const (
 	responseLen     = 92
 	indexLen        = 4
 	senderOffset    = 4 // of the sender's index in an initiation
+	mac1Offset      = 116
 	receiverOffset  = 8 // of the initiator's index in a response
 )
 
@@ -65,6 +70,8 @@ func (b *budget) take(now int64) bool {
 // address. Which peer sent one shows when WireGuard, having authenticated it, sends the
 // response: that names the index of the initiation.
 type strangers struct {
+	mac1 atomic.Pointer[[blake2s.Size]byte] // key of the first MAC of messages to this node
+
 	mu   sync.Mutex
 	kept []stranger // oldest first
 }
@@ -75,8 +82,33 @@ type stranger struct {
 	at    time.Time
 }
 
-// note remembers an initiation.
+// setKey tells this node's key.
+func (s *strangers) setKey(k key.NodePublic) {
+	raw := k.Raw32()
+	sum := blake2s.Sum256(append([]byte("mac1----"), raw[:]...))
+	s.mac1.Store(&sum)
+}
+
+// meant reports whether an initiation is for this node: its first MAC shows that the
+// sender knows the node's key (WireGuard white paper, section 5.4.4).
+func (s *strangers) meant(pkt []byte) bool {
+	k := s.mac1.Load()
+	if k == nil {
+		return false
+	}
+	h, err := blake2s.New128(k[:])
+	if err != nil {
+		return false // not with a key of this length
+	}
+	h.Write(pkt[:mac1Offset])
+	return subtle.ConstantTimeCompare(h.Sum(nil), pkt[mac1Offset:][:blake2s.Size128]) == 1
+}
+
+// note remembers an initiation, if it is for this node.
 func (s *strangers) note(pkt []byte, addr netip.AddrPort) {
+	if !s.meant(pkt) {
+		return
+	}
 	n := stranger{binary.LittleEndian.Uint32(pkt[senderOffset:][:indexLen]), addr, time.Now()}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,10 +15,20 @@ import (
 
 // Timing of wire document relay, section 11.2.
 const (
-	maxBackoff    = 5 * time.Second
-	backoffUnit   = 10 * time.Millisecond
-	relayIdle     = 60 * time.Second
-	relayPingWait = 3 * time.Second
+	maxBackoff  = 5 * time.Second
+	backoffUnit = 10 * time.Millisecond
+	relayIdle   = 60 * time.Second
+	// relayPingMin and relayPingMax bound how long the relay may take to answer a ping;
+	// between them it is three round trips and relayPingMin.
+	relayPingMin = 150 * time.Millisecond
+	relayPingMax = 3 * time.Second
+	// relayPingAny is that for a connection whose round trip is not known.
+	relayPingAny = time.Second
+	// relayWriteWait is how long the relay may take in nothing of what is written.
+	relayWriteWait = 5 * time.Second
+	// relaySilence is how long nothing may come from a relay that is being written to
+	// before it is asked whether it is there.
+	relaySilence = 2 * time.Second
 )
 
 // link is the connection to one relay region, over all its reconnections. Packets wait in
@@ -35,7 +45,12 @@ type link struct {
 	home     atomic.Bool
 	lastSend atomic.Int64 // Unix nanoseconds
 	lastRecv atomic.Int64
-	failures atomic.Int32 // connections that failed since the last message received
+	failures atomic.Int32  // connections that failed since the last message received
+	kick     chan struct{} // has an element when waiting to connect again makes no sense any more
+	probing  atomic.Bool   // the relay is being asked whether it is there
+	suspect  atomic.Bool   // nothing is written before it has answered
+	lost     atomic.Bool   // the last connection ended, or connecting failed
+	rtt      atomic.Int64  // of the last answer, nanoseconds, 0 if unknown
 
 	mu      sync.Mutex
 	conn    RelayConn // nil while not connected
@@ -43,7 +58,7 @@ type link struct {
 }
 
 func newLink(r *relays, region *control.DERPRegion, priv key.NodePrivate, home bool) *link {
-	l := &link{r: r, region: region, priv: priv}
+	l := &link{r: r, region: region, priv: priv, kick: make(chan struct{}, 1)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.home.Store(home)
 	l.queue.init()
@@ -58,16 +73,21 @@ func (l *link) enqueue(now time.Time, dst key.NodePublic, pkts [][]byte, urgent 
 
 // setHome tells the relay whether it is the home. It does not block.
 func (l *link) setHome(home bool) {
-	if l.home.Swap(home) == home {
-		return
+	if l.home.Swap(home) != home {
+		l.queue.poke() // transmit tells the relay
+		if home {
+			l.retry()
+		}
 	}
-	l.mu.Lock()
-	c := l.conn
-	l.mu.Unlock()
-	if c != nil {
-		go c.NotePreferred(home) // an error ends the connection, which its reader sees
+}
+
+// retry ends a pause before connecting again.
+func (l *link) retry() {
+	l.failures.Store(0)
+	select {
+	case l.kick <- struct{}{}:
+	default:
 	}
-	l.queue.poke()
 }
 
 // run connects whenever there is a reason to, until the link is closed.
@@ -78,6 +98,7 @@ func (l *link) run() {
 		if err != nil {
 			if l.ctx.Err() == nil {
 				l.r.e.log.Debug("cannot connect to relay", "region", l.region.RegionCode, "error", err)
+				l.r.e.post(func() { l.r.e.homeLost(l) })
 			}
 			l.pause()
 			continue
@@ -90,9 +111,10 @@ func (l *link) run() {
 // awaitReason waits until there is a reason to be connected. It reports false when the
 // link is closed.
 func (l *link) awaitReason() bool {
-	for !l.home.Load() && l.queue.empty() {
+	for (!l.home.Load() || l.r.offline.Load()) && l.queue.empty() {
 		select {
 		case <-l.queue.ready:
+		case <-l.kick:
 		case <-l.ctx.Done():
 			return false
 		}
@@ -105,6 +127,7 @@ func (l *link) setConn(c RelayConn, err error) {
 	l.mu.Lock()
 	l.conn, l.lastErr = c, err
 	l.mu.Unlock()
+	l.lost.Store(c == nil)
 	l.setUp(c != nil)
 }
 
@@ -124,6 +147,7 @@ func (l *link) pause() {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-l.kick:
 	case <-l.ctx.Done():
 	}
 }
@@ -133,9 +157,8 @@ func (l *link) serve(conn RelayConn) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	if l.home.Load() { // it may have become so while connecting
-		go conn.NotePreferred(true)
-	}
+	l.rtt.Store(0)
+	l.ask(conn) // to know how long it takes
 	reader := make(chan struct{})
 	go func() {
 		defer close(reader)
@@ -144,6 +167,7 @@ func (l *link) serve(conn RelayConn) {
 	}()
 	l.transmit(ctx, conn)
 	l.setUp(false)
+	l.suspect.Store(false)
 	cancel()
 	conn.Close()
 	<-reader
@@ -158,13 +182,22 @@ func (l *link) transmit(ctx context.Context, conn RelayConn) {
 	defer idle.Stop()
 	var batch sendBatch
 	defer batch.release()
+	toldHome := false
 	for {
-		if l.queue.take(time.Now(), &batch) {
+		if home := l.home.Load(); home != toldHome {
+			toldHome = home
+			if conn.NotePreferred(home) != nil {
+				return
+			}
+		}
+		if now := time.Now(); !l.suspect.Load() && l.queue.take(now, &batch) {
+			_ = conn.SetWriteDeadline(now.Add(relayWriteWait))
 			err := conn.SendPackets(batch.packets)
 			batch.release()
 			if err != nil {
 				return
 			}
+			l.probe(now, conn)
 			continue
 		}
 		select {
@@ -184,7 +217,7 @@ func (l *link) check(local []netip.Addr) {
 	l.mu.Lock()
 	c := l.conn
 	l.mu.Unlock()
-	l.failures.Store(0)
+	l.retry()
 	if c == nil {
 		return
 	}
@@ -192,12 +225,44 @@ func (l *link) check(local []netip.Addr) {
 		c.Close()
 		return
 	}
+	// It may be dead without anybody knowing, also where the address is the same: home
+	// networks are alike. What is written now would be lost then.
+	l.suspect.Store(true)
+	l.ask(c)
+}
+
+// probe asks the relay whether it is there if nothing came from it for a while although
+// something was written to it: the writes of a dead connection succeed for long.
+func (l *link) probe(now time.Time, c RelayConn) {
+	if now.Sub(time.Unix(0, l.lastRecv.Load())) >= relaySilence {
+		l.ask(c)
+	}
+}
+
+// ask closes the connection if the relay does not answer a ping. One ping is on its way at
+// a time.
+func (l *link) ask(c RelayConn) {
+	if l.probing.Swap(true) {
+		return
+	}
+	wait := relayPingAny
+	if rtt := time.Duration(l.rtt.Load()); rtt != 0 {
+		wait = min(3*rtt+relayPingMin, relayPingMax)
+	} else if !l.suspect.Load() {
+		wait = relayPingMax // nothing waits for the answer
+	}
 	l.r.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(l.ctx, relayPingWait)
+		defer l.probing.Store(false)
+		ctx, cancel := context.WithTimeout(l.ctx, wait)
 		defer cancel()
-		if _, err := c.Ping(ctx); err != nil {
+		rtt, err := c.Ping(ctx)
+		if err != nil {
 			c.Close()
+			return
 		}
+		l.rtt.Store(int64(rtt))
+		l.suspect.Store(false)
+		l.queue.poke()
 	})
 }
 

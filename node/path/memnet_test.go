@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +25,9 @@ type memnet struct {
 	socks      map[netip.AddrPort]*memSocket
 	relays     map[int]*memRelay
 	udpCut     bool          // UDP packets vanish
+	refused    netip.Addr    // sending there is not permitted
+	stunDelay  time.Duration // of answers
+	frozen     bool          // relays take everything and pass nothing on
 	relayCut   bool          // relays cannot be dialled
 	dialDelay  time.Duration // of relays
 	udpSent    int
@@ -120,12 +124,15 @@ func (s *memSocket) WriteTo(b []byte, to net.Addr) (int, error) {
 	if s.net.sentBySize != nil {
 		s.net.sentBySize[len(b)]++
 	}
+	if dst.Addr() == s.net.refused {
+		return 0, &net.OpError{Op: "write", Net: "udp", Err: syscall.EPERM}
+	}
 	if s.net.udpCut {
 		return len(b), nil
 	}
 	if dst == stunServer {
 		if tx, err := stun.ParseRequest(data); err == nil {
-			s.put(memPacket{stun.AppendResponse(nil, tx, s.local), stunServer})
+			time.AfterFunc(s.net.stunDelay, func() { s.put(memPacket{stun.AppendResponse(nil, tx, s.local), stunServer}) })
 		}
 		return len(b), nil
 	}
@@ -219,6 +226,9 @@ func (c *memRelayConn) SendPackets(pkts []client.Packet) error {
 	}
 	for _, p := range pkts {
 		c.relay.net.relaySent++
+		if c.relay.net.frozen {
+			continue
+		}
 		if d := c.relay.conns[p.Peer]; d != nil {
 			d.in <- client.Message{Kind: client.KindPacket, Peer: c.self, Data: append([]byte(nil), p.Data...)}
 		} else {
@@ -241,7 +251,16 @@ func (c *memRelayConn) Buffered() bool            { return len(c.in) > 0 }
 func (c *memRelayConn) NotePreferred(bool) error  { return nil }
 func (c *memRelayConn) LocalAddr() netip.AddrPort { return netip.AddrPort{} }
 
-func (c *memRelayConn) Ping(context.Context) (time.Duration, error) {
+func (c *memRelayConn) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *memRelayConn) Ping(ctx context.Context) (time.Duration, error) {
+	c.relay.net.mu.Lock()
+	frozen := c.relay.net.frozen
+	c.relay.net.mu.Unlock()
+	if frozen {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
 	select {
 	case <-c.closed:
 		return 0, net.ErrClosed

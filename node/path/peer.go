@@ -20,8 +20,13 @@ type peer struct {
 	relaySource atomic.Pointer[Source] // of packets through the relay used last
 	lastSend    atomic.Int64           // Unix nanoseconds, 0 for never
 	lastRecv    atomic.Int64
-	waking      atomic.Bool // is in Engine.wake
-	lastResort  budget      // of packets to where it was last known to be
+	lastBest    atomic.Int64                   // of packets over the route's address
+	waking      atomic.Bool                    // is in Engine.wake
+	unreachable atomic.Pointer[netip.AddrPort] // to which the system cannot send; the loop takes it
+	held        atomic.Pointer[held]
+	initiated   atomic.Int64 // when a handshake of ours began, Unix nanoseconds, 0 if it was answered
+	yields      atomic.Bool  // its handshakes yield to ours
+	lastResort  budget       // of packets to where it was last known to be
 	counters    counters
 
 	cfg              Peer
@@ -39,6 +44,10 @@ type peer struct {
 type counters struct {
 	tx, rx [ways]tally
 }
+
+// unknownCounters count datagrams that came over UDP from nobody who is known to be a
+// peer, by what they look like.
+type unknownCounters struct{ wireGuard, disco, other atomic.Uint64 }
 
 // tally counts packets and their bytes.
 type tally struct{ packets, bytes atomic.Uint64 }

@@ -81,21 +81,35 @@ func (r *receiver) receive(bufs [][]byte, sizes []int, from []*Source) (int, err
 		switch disco.Classify(pkt) {
 		case disco.KindWireGuard:
 		case disco.KindDisco:
-			r.e.deliver(pkt, r.source(r.addrs[i]))
+			// Strangers get no part of the loop's time.
+			if sender, ok := disco.Sender(pkt); ok {
+				if _, known := r.e.knownDisco.Load(sender); known {
+					r.e.deliver(pkt, r.source(r.addrs[i]))
+					sizes[i] = 0
+					continue
+				}
+			}
+			r.e.unknown.disco.Add(1)
 			sizes[i] = 0
 			continue
 		case disco.KindSTUN:
-			r.e.checker.HandleSTUN(pkt)
+			if !r.e.checker.HandleSTUN(pkt) {
+				r.e.unknown.other.Add(1)
+			}
 			sizes[i] = 0
 			continue
 		default: // of a peer relay, which this node does not use
+			r.e.unknown.other.Add(1)
 			sizes[i] = 0
 			continue
 		}
 		src := r.source(r.addrs[i])
 		from[i] = src
-		if src.peer == nil && isInitiation(pkt) {
+		switch {
+		case src.peer == nil && isInitiation(pkt):
 			r.e.strangers.note(pkt, src.Addr)
+		case src.peer != nil && !r.e.filterHandshake(pkt, src, now):
+			sizes[i] = 0
 		}
 		if src != run {
 			r.count(run, now, packets, bytes)
@@ -112,12 +126,17 @@ func (r *receiver) count(src *Source, now int64, packets, bytes int) {
 	if src == nil {
 		return
 	}
+	if src.peer == nil {
+		r.e.unknown.wireGuard.Add(uint64(packets)) // anybody's, until it is decrypted
+		return
+	}
 	w := wayOf(src.Addr)
 	r.e.counters.received(w, packets, bytes)
-	if src.peer != nil {
-		src.peer.lastRecv.Store(now)
-		src.peer.counters.received(w, packets, bytes)
+	src.peer.lastRecv.Store(now)
+	if src.peer.route.Load().Addr == src.Addr {
+		src.peer.lastBest.Store(now)
 	}
+	src.peer.counters.received(w, packets, bytes)
 }
 
 // source returns the source for an address, which mostly is that of the packet before.

@@ -14,6 +14,7 @@ import (
 func (l *link) receive(conn RelayConn) {
 	batch := make([]client.Message, 0, udpbatch.BatchSize)
 	var in relayBatch
+	l.lastRecv.Store(time.Now().UnixNano()) // the relay's part of the handshake
 	for {
 		m, err := conn.Recv()
 		if err != nil {
@@ -56,7 +57,9 @@ func (l *link) message(m *client.Message, in *relayBatch) {
 			e.deliver(m.Data, l.source(p))
 			return
 		}
-		in.add(p, l.source(p), m.Data)
+		if src := l.source(p); e.filterHandshake(m.Data, src, time.Now().UnixNano()) {
+			in.add(p, src, m.Data)
+		}
 	case client.KindPeerGone:
 		if p := e.lookup(m.Peer); p != nil {
 			p.learned.CompareAndSwap(l, nil)

@@ -20,8 +20,9 @@ import (
 type relays struct {
 	e *Engine
 
-	table atomic.Pointer[map[int]*link]
-	wg    sync.WaitGroup // the links' goroutines
+	table   atomic.Pointer[map[int]*link]
+	offline atomic.Bool    // there is no network: do not try
+	wg      sync.WaitGroup // the links' goroutines
 
 	mu      sync.Mutex // guards what follows and replacing the table
 	priv    key.NodePrivate
@@ -117,6 +118,12 @@ func (r *relays) lastHeard(region int) time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// lost reports whether there is no connection to a region although one was tried.
+func (r *relays) lost(region int) bool {
+	l := (*r.table.Load())[region]
+	return l != nil && l.lost.Load()
 }
 
 // reconnect has every link check its connection after a change of the network: those

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/crypto/blake2s"
+
 	"github.com/ginnel/ginnel/wire/key"
 )
 
@@ -79,7 +81,7 @@ func TestRestartWithAnotherKey(t *testing.T) {
 		})
 		defer a2.stop()
 		time.Sleep(time.Minute) // all old paths have died
-		initiation := "\x01\x00\x00\x00inde" + strings.Repeat("i", initiationLen-8)
+		initiation := string(sign(b.priv.Public(), []byte("\x01\x00\x00\x00inde"+strings.Repeat("i", initiationLen-8))))
 		response := "\x02\x00\x00\x00....inde" + strings.Repeat("r", responseLen-12)
 		a2.send(b, initiation)
 		if src := b.want(initiation); src.Addr != a2.addr() || !src.Peer.IsZero() {
@@ -138,12 +140,26 @@ func TestLastResortIsBounded(t *testing.T) {
 	})
 }
 
+// sign gives a handshake initiation the MAC that shows whom it is for.
+func sign(to key.NodePublic, pkt []byte) []byte {
+	var s strangers
+	s.setKey(to)
+	h, _ := blake2s.New128(s.mac1.Load()[:])
+	h.Write(pkt[:mac1Offset])
+	copy(pkt[mac1Offset:], h.Sum(nil))
+	return pkt
+}
+
 // TestStrangersAreForgotten has more handshakes of unknown origin than are kept.
 func TestStrangersAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s strangers
+		us := key.NewNode().Public()
+		s.setKey(us)
 		addr := netip.MustParseAddrPort("192.0.2.9:9")
-		packet := func(i byte) []byte { return append([]byte{1, 0, 0, 0, i, 0, 0, 0}, make([]byte, initiationLen-8)...) }
+		packet := func(i byte) []byte {
+			return sign(us, append([]byte{1, 0, 0, 0, i, 0, 0, 0}, make([]byte, initiationLen-8)...))
+		}
 		response := func(i byte) []byte {
 			return append([]byte{2, 0, 0, 0, 7, 7, 7, 7, i, 0, 0, 0}, make([]byte, responseLen-12)...)
 		}
@@ -155,6 +171,12 @@ func TestStrangersAreForgotten(t *testing.T) {
 		}
 		if got := s.take(response(2*maxStrangers-1), time.Now()); len(got) != 1 || got[0] != addr {
 			t.Errorf("origin %v", got)
+		}
+		for i := range byte(2 * maxStrangers) { // not for us, whoever it is for
+			s.note(sign(key.NewNode().Public(), packet(i)), addr)
+		}
+		if len(s.kept) != maxStrangers-1 {
+			t.Errorf("%d kept after a flood of others' handshakes", len(s.kept))
 		}
 		time.Sleep(strangerAge + 1)
 		if got := s.take(response(2*maxStrangers-2), time.Now()); len(got) != 0 || len(s.kept) != 0 {

@@ -3,6 +3,7 @@ package path
 import (
 	"context"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -28,8 +29,11 @@ type selfState struct {
 	told      *control.NetInfo // last told to OnNetInfo
 
 	checking  bool
-	again     bool // another check is wanted after this one
+	mapped    []netip.AddrPort // what the check under way has found so far
+	again     bool             // another check is wanted after this one
+	full      bool             // the next check asks all regions and judges by nothing older
 	cancel    context.CancelFunc
+	lostAt    time.Time // of the last check because the home relay was lost
 	checkedAt time.Time // zero if never, or not valid any more
 	nextCheck time.Time // periodic, zero for none
 }
@@ -39,8 +43,13 @@ func (s *selfState) fresh(now time.Time) bool {
 	return !s.checkedAt.IsZero() && now.Sub(s.checkedAt) <= endpointsFresh
 }
 
-// stale makes the endpoints not good enough.
-func (s *selfState) stale() { s.checkedAt = time.Time{} }
+// moved forgets what was found out: the node may be in another network. A check that is
+// under way asks in vain.
+func (s *selfState) moved() {
+	s.checkedAt, s.report, s.full = time.Time{}, nil, true
+	s.cache.forget()
+	s.cancelCheck()
+}
 
 // reset forgets what was told to the coordination server, for another key.
 func (s *selfState) reset() { s.told, s.endpoints = nil, nil }
@@ -74,38 +83,68 @@ func (e *Engine) check(why string) {
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
 	m, home := cfg.DERPMap, s.home
+	lost := e.relays.lost(home)
+	req := netcheck.Request{
+		Home: home, HomeLost: lost, HomeHeard: func() time.Time { return e.relays.lastHeard(home) }, Full: s.full, Fresh: s.full,
+		OnMapping: func(at netip.AddrPort) { e.post(func() { e.mapped(ctx, at) }) },
+	}
+	s.full = false
 	go func() {
-		report, err := e.checker.Report(ctx, m, netcheck.Request{
-			Home: home, HomeHeard: func() time.Time { return e.relays.lastHeard(home) },
-		})
-		e.post(func() { e.checked(report, err) })
+		report, err := e.checker.Report(ctx, m, req)
+		e.post(func() { e.checked(report, err, lost) })
 	}()
 }
 
-// checked takes the outcome of a check.
-func (e *Engine) checked(report *netcheck.Report, err error) {
+// mapped takes the address under which somebody saw the node, as soon as a check finds
+// it: peers that wait for it need not wait for the slowest relay.
+func (e *Engine) mapped(ctx context.Context, at netip.AddrPort) {
+	s := &e.loop.self
+	if ctx.Err() != nil || !s.checking || e.loop.cfg.PrivateKey.IsZero() {
+		return
+	}
+	s.mapped = append(s.mapped, at)
+	if now := time.Now(); !s.fresh(now) {
+		e.setEndpoints()
+		s.checkedAt = now
+		e.sendWaitingCalls()
+	}
+}
+
+// sendWaitingCalls tells the node's endpoints to peers that are to hear of them.
+func (e *Engine) sendWaitingCalls() {
+	for _, p := range e.loop.peers {
+		if p.wantsCallMeMaybe {
+			e.callMeMaybe(p)
+		}
+	}
+}
+
+// checked takes the outcome of a check, during which the home relay may have been lost.
+func (e *Engine) checked(report *netcheck.Report, err error, lost bool) {
 	s := &e.loop.self
 	s.cancelCheck()
-	s.checking = false
+	s.checking, s.mapped = false, nil
 	now := time.Now()
 	if err != nil {
 		e.log.Debug("network check failed", "error", err)
 	} else {
 		s.report = report
 		e.ipv6Works.Store(report.IPv6)
-		e.chooseHome(report)
+		if !lost || e.relays.lost(s.home) { // else the home has come back meanwhile
+			e.chooseHome(report)
+		}
 	}
 	if e.loop.cfg.PrivateKey.IsZero() {
+		return
+	}
+	if err != nil && s.again { // cut short because the network changed
+		e.check("asked for during the last")
 		return
 	}
 	e.setEndpoints()
 	s.checkedAt = now // also after a failure: these are the best there are
 	e.tellNetInfo()
-	for _, p := range e.loop.peers {
-		if p.wantsCallMeMaybe {
-			e.callMeMaybe(p)
-		}
-	}
+	e.sendWaitingCalls()
 	if s.again {
 		e.check("asked for during the last")
 		return
@@ -143,7 +182,7 @@ func (e *Engine) setEndpoints() {
 		e.log.Warn("no local addresses", "error", err)
 	}
 	list := buildEndpoints(endpointInput{
-		report: s.report, fixedPort: e.opts.Port, port4: e.sock4.port(), port6: e.sock6.port(),
+		report: s.report, mapped: s.mapped, fixedPort: e.opts.Port, port4: e.sock4.port(), port6: e.sock6.port(),
 		static: e.opts.StaticEndpoints, local: localAddrs(ifaces), cache: &s.cache, now: time.Now(),
 	})
 	if s.endpoints != nil && slices.Equal(list, s.endpoints) {
@@ -249,7 +288,23 @@ func (e *Engine) relayLost(l *link) {
 	for _, p := range e.loop.peers {
 		p.learned.CompareAndSwap(l, nil)
 	}
-	if l.ctx.Err() == nil && l.home.Load() {
-		e.check("home relay connection ended")
+	e.homeLost(l)
+}
+
+// homeLostGap is the least time between two checks because the home relay is lost.
+const homeLostGap = 4 * time.Second
+
+// homeLost looks for another home if l, to which there is no connection, is the home, and
+// there are others.
+func (e *Engine) homeLost(l *link) {
+	s := &e.loop.self
+	now := time.Now()
+	if l.ctx.Err() != nil || !l.home.Load() || !l.lost.Load() || len(homeRegions(e.loop.cfg.DERPMap)) < 2 || now.Sub(s.lostAt) < homeLostGap {
+		return
 	}
+	s.lostAt = now
+	if s.checking { // it may have asked before the loss
+		s.cancelCheck()
+	}
+	e.check("home relay lost")
 }

@@ -29,11 +29,16 @@ func (e *Engine) Send(dst key.NodePublic, pkts [][]byte) error {
 	now := time.Now()
 	p.lastSend.Store(now.UnixNano())
 	r := p.route.Load()
-	if !r.Active {
+	if !r.Flowing {
 		e.wakeLoop(p)
 	}
-	if len(pkts) == 1 && isResponse(pkts[0]) {
-		e.answerStrangers(now, p, pkts[0])
+	if len(pkts) == 1 {
+		switch {
+		case isInitiation(pkts[0]):
+			p.initiating(now)
+		case isResponse(pkts[0]):
+			e.answerStrangers(now, p, pkts[0])
+		}
 	}
 	bytes := 0
 	for _, b := range pkts {
@@ -57,6 +62,7 @@ func (e *Engine) Send(dst key.NodePublic, pkts [][]byte) error {
 	if r.Addr.IsValid() {
 		return udpErr
 	}
+	p.hold(now, pkts)
 	return err
 }
 
@@ -86,13 +92,18 @@ func (e *Engine) sendUDP(p *peer, addr netip.AddrPort, pkts [][]byte, bytes int)
 	return fmt.Errorf("path: send to %v: %w", addr, err)
 }
 
-// noteSendError has the loop act on a UDP error.
+// noteSendError has the loop act on a UDP error. EPERM is none of those: a packet filter
+// of this machine dropped the packet, which is like the network losing it.
 func (e *Engine) noteSendError(p *peer, addr netip.AddrPort, err error) {
 	switch {
 	case errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH):
-		e.post(func() { e.unreachable(p, addr) })
-	case errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.EPERM):
-		e.post(func() { e.rebindAfterError() })
+		if p.unreachable.Swap(&addr) == nil { // else the loop has yet to look
+			e.wakeLoop(p)
+		}
+	case errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.EBADF) || errors.Is(err, syscall.ENOTCONN):
+		if !e.socketBroken.Swap(true) {
+			e.post(e.rebindAfterError)
+		}
 	}
 }
 
@@ -121,5 +132,6 @@ func (e *Engine) wakeLoop(p *peer) {
 	case e.wake <- p:
 	default:
 		p.waking.Store(false) // the next packet tries again
+		p.unreachable.Store(nil)
 	}
 }

@@ -2,6 +2,7 @@ package path
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -62,8 +63,12 @@ func (t *sources) bind(addr netip.AddrPort, p *peer) {
 		return
 	}
 	if len(p.bound) >= maxBound {
-		t.unbind(p.bound[0], p)
-		p.bound = append(p.bound[:0], p.bound[1:]...)
+		oldest := 0
+		if r := p.route.Load(); r != nil && p.bound[0] == r.Addr {
+			oldest = 1 // the one in use stays
+		}
+		t.unbind(p.bound[oldest], p)
+		p.bound = slices.Delete(p.bound, oldest, oldest+1)
 	}
 	p.bound = append(p.bound, addr)
 	t.byAddr.Store(addr, &Source{Addr: addr, Peer: p.key, peer: p})

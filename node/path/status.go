@@ -20,6 +20,11 @@ type Traffic struct {
 // Count is a number of packets and their bytes.
 type Count struct{ Packets, Bytes uint64 }
 
+// Unknown counts datagrams that came over UDP and cannot be put down to a peer: WireGuard's
+// by their form, from an address that is no peer's; path finding of unknown senders; and
+// others, such as STUN answers to nothing.
+type Unknown struct{ WireGuard, Disco, Other uint64 }
+
 // Status describes the engine at one time.
 type Status struct {
 	DiscoKey     key.DiscoPublic
@@ -30,6 +35,7 @@ type Status struct {
 	Report       *netcheck.Report // last network check, nil before the first
 	Peers        map[key.NodePublic]PeerStatus
 	Tx, Rx       Traffic
+	Unknown      Unknown
 	// Overruns counts path-finding packets that were dropped because there were too many.
 	Overruns uint64
 }
@@ -61,12 +67,13 @@ func (e *Engine) status() Status {
 	now := time.Now()
 	self := &e.loop.self
 	s := Status{
-		DiscoKey: e.loop.disco.Public(), Port4: e.sock4.port(), Port6: e.sock6.port(), HomeRegion: self.home,
+		DiscoKey: e.DiscoKey(), Port4: e.sock4.port(), Port6: e.sock6.port(), HomeRegion: self.home,
 		Relays: e.relays.status(), Endpoints: slices.Clone(self.endpoints), Report: self.report,
 		Peers: make(map[key.NodePublic]PeerStatus, len(e.loop.peers)), Overruns: e.overruns.Load(),
 	}
 	slices.SortFunc(s.Relays, func(a, b RelayStatus) int { return cmp.Compare(a.Region, b.Region) })
 	s.Tx, s.Rx = e.counters.traffic()
+	s.Unknown = Unknown{e.unknown.wireGuard.Load(), e.unknown.disco.Load(), e.unknown.other.Load()}
 	for k, p := range e.loop.peers {
 		s.Peers[k] = e.peerStatus(p, now)
 	}

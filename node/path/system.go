@@ -14,6 +14,12 @@ import (
 // socketBuffer is the size of the kernel's UDP buffers each way, in bytes.
 const socketBuffer = 7 << 20
 
+// SystemListen returns what opens the UDP sockets of the system, as Options.ListenPacket
+// does by default, with firewall mark Mark or without.
+func SystemListen(mark bool) func(network string, port uint16) (net.PacketConn, error) {
+	return systemListen(mark)
+}
+
 // systemListen returns the default Options.ListenPacket.
 func systemListen(mark bool) func(string, uint16) (net.PacketConn, error) {
 	o := udpbatch.Options{Buffer: socketBuffer}

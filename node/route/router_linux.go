@@ -413,12 +413,17 @@ func undo(live []object, logger *slog.Logger) error {
 		return err
 	}
 	var errs []error
+	undone := 0
 	for _, o := range slices.Backward(live) {
 		if err := removeOurs(k, o, have); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		logger.Info("undone after a crash", "what", o.String())
+		undone++
+		logger.Debug("undone", "what", o.String())
+	}
+	if undone > 0 {
+		logger.Info("undid what a run that did not end well left in the routing", "objects", undone)
 	}
 	return errors.Join(errs...)
 }

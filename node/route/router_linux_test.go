@@ -1,8 +1,10 @@
 package route
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -358,8 +360,12 @@ func TestCrash(t *testing.T) {
 		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 			t.Fatalf("child at step %d: %v\n%s", at, err, out)
 		}
-		if err := Cleanup(journal, nil); err != nil {
+		var logged bytes.Buffer
+		if err := Cleanup(journal, slog.New(slog.NewTextHandler(&logged, nil))); err != nil {
 			t.Fatalf("cleanup after a crash at step %d: %v", at, err)
+		}
+		if lines := strings.Count(logged.String(), "\n"); lines > 1 {
+			t.Errorf("cleanup after a crash at step %d wrote %d lines:\n%s", at, lines, &logged)
 		}
 		expectDump(t, fmt.Sprintf("after a crash at step %d", at), before)
 		if _, err := os.Stat(journal); !errors.Is(err, os.ErrNotExist) {

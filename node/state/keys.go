@@ -74,20 +74,33 @@ type NextKey struct {
 	Key    key.NodePrivate
 }
 
-// SaveNextKey stores a key before the server hears of it, in the place of the one before.
-// It is forgotten when a profile with it is saved.
+// nextKeyAfter returns where the key is stored that is to replace old.
+func nextKeyAfter(old key.NodePublic) string {
+	if old.IsZero() {
+		return keyNext
+	}
+	return keyNext + "-" + old.String()
+}
+
+// SaveNextKey stores a key before the server hears of it, in the place of an earlier one
+// for the same old key. It is forgotten when a profile with it is saved, and with the
+// profile that has the old key.
 func (s *Store) SaveNextKey(k NextKey) error {
 	text, err := json.Marshal(k)
 	if err != nil {
 		return fmt.Errorf("encoding node key: %w", err)
 	}
-	return s.Write(Change{keyNext, text})
+	return s.Write(Change{nextKeyAfter(k.Old), text})
 }
 
-// NextKey returns the key stored last by SaveNextKey, or the zero value.
-func (s *Store) NextKey() (NextKey, error) {
+// NextKey returns the key stored last by SaveNextKey to replace old, or the zero value.
+func (s *Store) NextKey(old key.NodePublic) (NextKey, error) {
+	return s.readNextKey(nextKeyAfter(old))
+}
+
+func (s *Store) readNextKey(name string) (NextKey, error) {
 	var k NextKey
-	if text, ok := s.Read(keyNext); ok {
+	if text, ok := s.Read(name); ok {
 		if err := json.Unmarshal(text, &k); err != nil {
 			return NextKey{}, &CorruptError{s.Path(), fmt.Errorf("next node key: %w", err)}
 		}
@@ -95,8 +108,10 @@ func (s *Store) NextKey() (NextKey, error) {
 	return k, nil
 }
 
-// DropNextKey forgets what SaveNextKey stored.
-func (s *Store) DropNextKey() error { return s.Write(Change{keyNext, nil}) }
+// DropNextKey forgets what SaveNextKey stored to replace old.
+func (s *Store) DropNextKey(old key.NodePublic) error {
+	return s.Write(Change{nextKeyAfter(old), nil})
+}
 
 // Port returns the UDP port of the last run, 0 if none is known.
 func (s *Store) Port() uint16 {

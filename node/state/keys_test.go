@@ -15,7 +15,10 @@ func TestKeysBesideTheProfile(t *testing.T) {
 	p := &Profile{Prefs: api.NewPrefs(), DiscoKey: key.NewDisco(), OldNodeKey: key.NewNode()}
 	p.Prefs.Config = &api.Persist{PrivateNodeKey: key.NewNode()}
 	next := NextKey{Server: "http://x", Old: p.Prefs.Config.PrivateNodeKey.Public(), Key: key.NewNode()}
-	if err := errors.Join(s.Save(p), s.SaveNextKey(next), s.SavePort(4711), s.Save(p)); err != nil {
+	if err := s.Save(p); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.SaveNextKey(next), s.SavePort(4711), s.Save(p)); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
@@ -25,7 +28,7 @@ func TestKeysBesideTheProfile(t *testing.T) {
 	if err != nil || !again.DiscoKey.Equal(p.DiscoKey) || !again.OldNodeKey.Equal(p.OldNodeKey) {
 		t.Fatalf("keys did not survive: %v", err)
 	}
-	if got, err := s.NextKey(); err != nil || !got.Key.Equal(next.Key) || got.Server != next.Server || got.Old != next.Old {
+	if got, err := s.NextKey(next.Old); err != nil || !got.Key.Equal(next.Key) || got.Server != next.Server || got.Old != next.Old {
 		t.Errorf("next key = %+v, %v", got, err)
 	}
 	if s.Port() != 4711 {
@@ -35,7 +38,7 @@ func TestKeysBesideTheProfile(t *testing.T) {
 	if err := s.Save(again); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.NextKey(); err != nil || !got.Key.IsZero() {
+	if got, err := s.NextKey(next.Old); err != nil || !got.Key.IsZero() {
 		t.Errorf("next key after it came into use: %+v, %v", got, err)
 	}
 	if err := s.Delete(again.ID); err != nil {
@@ -64,7 +67,7 @@ func TestDamagedKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	var corrupt *CorruptError
-	if _, err := s.NextKey(); !errors.As(err, &corrupt) || s.Port() != 0 {
+	if _, err := s.NextKey(key.NodePublic{}); !errors.As(err, &corrupt) || s.Port() != 0 {
 		t.Errorf("next key: %v, port %d", err, s.Port())
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/ginnel/ginnel/node/local/api"
-	"github.com/ginnel/ginnel/wire/control"
 	"github.com/ginnel/ginnel/wire/key"
 )
 
@@ -22,6 +21,9 @@ const (
 
 	profilePrefix = "profile-"
 )
+
+// ErrNoProfile is in the chain of errors about a profile that is not stored.
+var ErrNoProfile = errors.New("there is no profile")
 
 // Profile is one login of this machine: the preferences with the identity in
 // their Config. The zero ID is a profile that has never logged in and is not
@@ -36,29 +38,25 @@ type Profile struct {
 	// OldNodeKey is the node key before the latest rotation, zero if there was none.
 	OldNodeKey key.NodePrivate
 
-	Network NetworkProfile
+	Network api.NetworkProfile
 	Created time.Time
 }
 
-// NetworkProfile is how the tailnet of a profile is shown.
-type NetworkProfile struct {
-	MagicDNSName string
-	DomainName   string
-	DisplayName  string `json:",omitempty"`
-}
-
-// LoginProfile is the entry of a profile in the list of profiles (wire document
-// node, section 1.6).
-type LoginProfile struct {
-	ID             string
-	Name           string
-	NetworkProfile NetworkProfile
-	Key            string // of the preferences in the store
-	UserProfile    control.UserProfile
-	NodeID         control.StableNodeID
-	LocalUserID    string
-	ControlURL     string
-	Created        time.Time
+// Entry returns the profile as it is listed.
+func (p *Profile) Entry() api.LoginProfile {
+	entry := api.LoginProfile{
+		ID: p.ID, NetworkProfile: p.Network, ControlURL: p.Prefs.ControlURL, Name: p.Prefs.ProfileName, Created: p.Created,
+	}
+	if p.ID != "" {
+		entry.Key = profilePrefix + p.ID
+	}
+	if c := p.Prefs.Config; c != nil {
+		entry.UserProfile, entry.NodeID = c.UserProfile, c.NodeID
+		if entry.Name == "" {
+			entry.Name = c.UserProfile.LoginName
+		}
+	}
+	return entry
 }
 
 // MachineKey returns the key that identifies this machine to servers, making it
@@ -92,14 +90,17 @@ func (s *Store) MachineKey() (key.MachinePrivate, error) {
 }
 
 // Profiles returns the list of stored profiles by ID.
-func (s *Store) Profiles() (map[string]LoginProfile, error) {
-	list := map[string]LoginProfile{}
+func (s *Store) Profiles() (map[string]api.LoginProfile, error) {
+	list := map[string]api.LoginProfile{}
 	text, ok := s.Read(keyProfiles)
 	if !ok {
 		return list, nil
 	}
 	if err := json.Unmarshal(text, &list); err != nil {
 		return nil, &CorruptError{s.Path(), fmt.Errorf("list of profiles: %w", err)}
+	}
+	if list == nil {
+		return nil, &CorruptError{s.Path(), errors.New("list of profiles: it is null")}
 	}
 	return list, nil
 }
@@ -114,9 +115,18 @@ func (s *Store) Current() (*Profile, error) {
 	if !isProfile || id == "" {
 		return nil, &CorruptError{s.Path(), fmt.Errorf("current profile has the name %q", name)}
 	}
-	text, ok := s.Read(string(name))
-	if !ok {
+	if _, ok := s.Read(string(name)); !ok {
 		return nil, &CorruptError{s.Path(), fmt.Errorf("current profile %q is missing", name)}
+	}
+	return s.Profile(id)
+}
+
+// Profile returns the stored profile with the ID. It fails with ErrNoProfile when there
+// is none.
+func (s *Store) Profile(id string) (*Profile, error) {
+	text, ok := s.Read(profilePrefix + id)
+	if !ok {
+		return nil, fmt.Errorf("%w with the ID %q", ErrNoProfile, id)
 	}
 	prefs := api.NewPrefs()
 	if err := json.Unmarshal(text, prefs); err != nil {
@@ -134,6 +144,18 @@ func (s *Store) Current() (*Profile, error) {
 	return p, nil
 }
 
+// Select makes the stored profile with the ID the current one, or none for the empty ID.
+// It fails with ErrNoProfile when there is no such profile.
+func (s *Store) Select(id string) error {
+	if id == "" {
+		return s.Write(Change{keyCurrent, nil})
+	}
+	if _, ok := s.Read(profilePrefix + id); !ok {
+		return fmt.Errorf("%w with the ID %q", ErrNoProfile, id)
+	}
+	return s.Write(Change{keyCurrent, []byte(profilePrefix + id)})
+}
+
 // Save stores the profile and makes it the current one, giving it an ID if it has
 // none: all in one step.
 func (s *Store) Save(p *Profile) error {
@@ -148,16 +170,8 @@ func (s *Store) Save(p *Profile) error {
 		}
 		created = time.Now().UTC()
 	}
-	entry := LoginProfile{
-		ID: id, Key: profilePrefix + id, NetworkProfile: p.Network, ControlURL: p.Prefs.ControlURL,
-		Name: p.Prefs.ProfileName, Created: created,
-	}
-	if c := p.Prefs.Config; c != nil {
-		entry.UserProfile, entry.NodeID = c.UserProfile, c.NodeID
-		if entry.Name == "" {
-			entry.Name = c.UserProfile.LoginName
-		}
-	}
+	entry := p.Entry()
+	entry.ID, entry.Key, entry.Created = id, profilePrefix+id, created
 	list[id] = entry
 	listText, err := json.Marshal(list)
 	if err != nil {
@@ -174,18 +188,22 @@ func (s *Store) Save(p *Profile) error {
 	changes := []Change{
 		{keyProfiles, listText}, {entry.Key, prefsText}, {keyCurrent, []byte(entry.Key)}, {keysPrefix + id, keysText},
 	}
-	if next, err := s.NextKey(); err == nil && p.Prefs.Config != nil && next.Key.Equal(p.Prefs.Config.PrivateNodeKey) {
-		changes = append(changes, Change{keyNext, nil})
+	for _, name := range s.Keys() {
+		if !strings.HasPrefix(name, keyNext) || p.Prefs.Config == nil {
+			continue
+		}
+		if next, err := s.readNextKey(name); err == nil && next.Key.Equal(p.Prefs.Config.PrivateNodeKey) {
+			changes = append(changes, Change{name, nil})
+		}
 	}
-	err = s.Write(changes...)
-	if err != nil {
+	if err = s.Write(changes...); err != nil {
 		return err
 	}
 	p.ID, p.Created = id, created
 	return nil
 }
 
-// Delete forgets the profile. The current profile is then none.
+// Delete forgets the profile. If it was the current one then none is.
 func (s *Store) Delete(id string) error {
 	list, err := s.Profiles()
 	if err != nil {
@@ -197,6 +215,9 @@ func (s *Store) Delete(id string) error {
 		return fmt.Errorf("encoding profiles: %w", err)
 	}
 	changes := []Change{{keyProfiles, listText}, {profilePrefix + id, nil}, {keysPrefix + id, nil}}
+	if p, err := s.Profile(id); err == nil && p.Prefs.Config != nil {
+		changes = append(changes, Change{nextKeyAfter(p.Prefs.Config.PrivateNodeKey.Public()), nil})
+	}
 	if name, _ := s.Read(keyCurrent); string(name) == profilePrefix+id {
 		changes = append(changes, Change{keyCurrent, nil})
 	}
@@ -205,9 +226,9 @@ func (s *Store) Delete(id string) error {
 
 // DeleteAll forgets all profiles. The machine key stays.
 func (s *Store) DeleteAll() error {
-	changes := []Change{{keyProfiles, nil}, {keyCurrent, nil}, {keyNext, nil}}
+	changes := []Change{{keyProfiles, nil}, {keyCurrent, nil}}
 	for _, name := range s.Keys() {
-		if strings.HasPrefix(name, profilePrefix) || strings.HasPrefix(name, keysPrefix) {
+		if strings.HasPrefix(name, profilePrefix) || strings.HasPrefix(name, keysPrefix) || strings.HasPrefix(name, keyNext) {
 			changes = append(changes, Change{name, nil})
 		}
 	}
@@ -215,7 +236,7 @@ func (s *Store) DeleteAll() error {
 }
 
 // freeID returns an ID that no profile has.
-func freeID(taken map[string]LoginProfile) (string, error) {
+func freeID(taken map[string]api.LoginProfile) (string, error) {
 	for range 1000 {
 		var raw [2]byte
 		rand.Read(raw[:]) // never fails

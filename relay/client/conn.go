@@ -37,6 +37,18 @@ type Conn struct {
 
 	pmu   sync.Mutex
 	pings map[[relay.PingLen]byte]chan struct{}
+
+	ended   chan struct{} // closed with the connection
+	endOnce sync.Once
+}
+
+// errEnded is the error of what waits for a connection that has ended.
+var errEnded = errors.New("the connection has ended")
+
+// end closes the connection.
+func (c *Conn) end() error {
+	c.endOnce.Do(func() { close(c.ended) })
+	return c.raw.Close()
 }
 
 // batchLen is the size in bytes at which a batch is written out, a few TLS records;
@@ -134,7 +146,7 @@ func (c *Conn) writeLocked(frames []byte) error {
 		}
 	}
 	if err != nil {
-		c.raw.Close() // a frame may be half written: the stream is of no more use
+		c.end() // a frame may be half written: the stream is of no more use
 		return fmt.Errorf("relay client: write: %w", err)
 	}
 	return nil
@@ -175,14 +187,14 @@ func (c *Conn) ServerPublicKey() key.NodePublic { return c.server }
 func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
 // Close closes the connection and makes a blocked Recv or send fail.
-func (c *Conn) Close() error { return c.raw.Close() }
+func (c *Conn) Close() error { return c.end() }
 
 // SetWriteDeadline bounds later writes, and one that blocks now; after it passes
 // the connection is of no more use. The zero time means no bound.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.raw.SetWriteDeadline(t) }
 
-// Ping measures a round trip to the relay, waiting at most five seconds. Somebody
-// must be calling Recv meanwhile.
+// Ping measures a round trip to the relay, waiting at most five seconds, and no longer
+// than the connection lasts. Somebody must be calling Recv meanwhile.
 func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPingTimeout)
 	defer cancel()
@@ -195,6 +207,8 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	select {
 	case <-done:
 		return time.Since(sent), nil
+	case <-c.ended:
+		return 0, fmt.Errorf("relay client: ping: %w", errEnded)
 	case <-ctx.Done():
 		return 0, fmt.Errorf("relay client: ping: %w", ctx.Err())
 	}

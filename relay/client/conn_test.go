@@ -168,10 +168,18 @@ func TestPings(t *testing.T) {
 		if d, err := c.Ping(context.Background()); err != nil || d != 30*time.Millisecond {
 			t.Errorf("ping %v, %v", d, err)
 		}
-		go r.next() // and no answer
+		go func() {
+			r.next() // and no answer
+			r.next() // but the end
+			r.nc.Close()
+		}()
 		start := time.Now()
 		if _, err := c.Ping(context.Background()); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != maxPingTimeout {
 			t.Errorf("unanswered ping: %v after %v", err, time.Since(start))
+		}
+		start = time.Now()
+		if _, err := c.Ping(context.Background()); !errors.Is(err, errEnded) || time.Since(start) != 0 {
+			t.Errorf("ping on a connection that ends: %v after %v", err, time.Since(start))
 		}
 		if len(c.pings) != 0 {
 			t.Error("pings are left over")
@@ -267,7 +275,7 @@ func FuzzRecv(f *testing.F) {
 	f.Add(relay.Restarting{}.Append(relay.AppendHealth(nil, "x")), 7)
 	f.Fuzz(func(t *testing.T, b []byte, cut int) {
 		ours, theirs := net.Pipe()
-		c := &Conn{nc: ours, raw: ours, priv: key.NewNode()}
+		c := &Conn{nc: ours, raw: ours, priv: key.NewNode(), ended: make(chan struct{})}
 		o := Options{}
 		o.fill()
 		c.opts = o

@@ -158,13 +158,11 @@ type candidate struct {
 
 // candidates lists the families by which a node may be dialled.
 func candidates(n *control.DERPNode, preferIPv6 bool) []candidate {
-	literal, err := netip.ParseAddr(n.HostName)
-	isLiteral := err == nil
 	var cs []candidate
-	if host, ok := familyHost(n.IPv4, n.HostName, netip.Addr.Is4); ok && (!isLiteral || literal.Is4()) {
+	if host, ok := familyHost(n.IPv4, n.HostName, netip.Addr.Is4); ok {
 		cs = append(cs, candidate{network: "tcp4", host: host})
 	}
-	if host, ok := familyHost(n.IPv6, n.HostName, netip.Addr.Is6); ok && (!isLiteral || literal.Is6()) {
+	if host, ok := familyHost(n.IPv6, n.HostName, netip.Addr.Is6); ok {
 		cs = append(cs, candidate{network: "tcp6", host: host})
 	}
 	if preferIPv6 && len(cs) == 2 {
@@ -173,11 +171,13 @@ func candidates(n *control.DERPNode, preferIPv6 bool) []candidate {
 	return cs
 }
 
-// familyHost reads an address field of a node: empty means the host name, an address
-// of the family means that, and anything else disables the family.
+// familyHost reads an address field of a node: empty means the host name, which may
+// be an address of the other family, an address of the family means that, and
+// anything else disables the family.
 func familyHost(field, hostName string, family func(netip.Addr) bool) (host string, ok bool) {
 	if field == "" {
-		return hostName, true
+		literal, err := netip.ParseAddr(hostName)
+		return hostName, err != nil || family(literal)
 	}
 	ip, err := netip.ParseAddr(field)
 	return field, err == nil && family(ip)

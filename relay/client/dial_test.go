@@ -74,6 +74,7 @@ func TestFamilies(t *testing.T) {
 		{"a.example", "none", "none", nil},
 		{"203.0.113.1", "", "", []string{"tcp4 203.0.113.1:443"}},
 		{"203.0.113.1", "none", "", nil},
+		{"203.0.113.1", "", "2001:db8::9", []string{"tcp4 203.0.113.1:443", "tcp6 [2001:db8::9]:443"}},
 	} {
 		r := region(c.host)
 		r.Nodes[0].IPv4, r.Nodes[0].IPv6 = c.ipv4, c.ipv6

@@ -55,12 +55,12 @@ func (c *Conn) Recv() (Message, error) {
 		}
 		typ, payload, err := c.in.frame(c.nc)
 		if err != nil {
-			c.raw.Close()
+			c.end()
 			return Message{}, fmt.Errorf("relay client: read: %w", err)
 		}
 		m, err := c.message(typ, payload)
 		if err != nil {
-			c.raw.Close()
+			c.end()
 			return Message{}, err
 		}
 		if m.Kind != 0 {

@@ -46,7 +46,7 @@ func Dial(ctx context.Context, o Options) (*Conn, error) {
 
 // start runs TLS, the HTTP request and the handshake on an open TCP connection.
 func start(ctx context.Context, o *Options, t *target, raw net.Conn) (*Conn, error) {
-	c := &Conn{opts: *o, nc: raw, raw: raw, priv: o.PrivateKey, local: localAddr(raw)}
+	c := &Conn{opts: *o, nc: raw, raw: raw, priv: o.PrivateKey, local: localAddr(raw), ended: make(chan struct{})}
 	c.in.init()
 	if t.useTLS {
 		corked := cork.New(raw)

@@ -47,6 +47,7 @@ type Error struct {
 	Text   string
 }
 
+// Error returns the text of the refusal.
 func (e *Error) Error() string { return e.Text }
 
 // IsNotFound reports whether err says that what a request named is not there.

@@ -9,15 +9,12 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
 	"github.com/ginnel/ginnel/internal/cli"
-	"github.com/ginnel/ginnel/internal/version"
 	"github.com/ginnel/ginnel/server"
 	"github.com/ginnel/ginnel/server/admin"
 )
@@ -33,21 +30,10 @@ type env struct {
 	outer *flag.FlagSet
 }
 
-// Main runs the program with its arguments and returns its exit status: 0 for
-// success, 1 for a failure, 2 for a wrong command line.
+// Main runs the program with its arguments and returns its exit status.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	e := &env{stdout: stdout, stderr: stderr}
-	err := cli.Run(ctx, e.root(), args, stdout)
-	var usage *cli.UsageError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &usage):
-		fmt.Fprintln(stderr, err)
-		return 2
-	}
-	fmt.Fprintf(stderr, "%s: %v\n", Name, err)
-	return 1
+	return cli.Finish(Name, cli.Run(ctx, e.root(), args, stdout), stderr)
 }
 
 // root returns the tree of commands.
@@ -62,10 +48,8 @@ func (e *env) root() *ffcli.Command {
 		e.auditCommand(),
 		e.backupCommand(),
 		e.restoreCommand(),
-		e.versionCommand(),
-		e.completionCommand(),
-		e.completeCommand(root),
 	}
+	cli.AddStandard(root, e.stdout, func() *cli.Completer { return e.completer(root) })
 	return root
 }
 
@@ -151,80 +135,11 @@ func (r *remote) print(v any, text func(w io.Writer)) error {
 	return nil
 }
 
-// usageError says that a command's arguments are wrong.
-func usageError(command, format string, args ...any) error {
-	return &cli.UsageError{
-		Command: Name + " " + command,
-		Text:    fmt.Sprintf(format, args...),
-		Hint:    fmt.Sprintf("See '%s %s --help'.", Name, command),
-	}
-}
-
-// exactArgs checks the number of arguments; what names them for the error.
-func exactArgs(command string, args []string, what ...string) error {
-	switch {
-	case len(args) < len(what):
-		return usageError(command, "missing argument: %s", what[len(args)])
-	case len(args) > len(what):
-		return usageError(command, "unexpected argument: %s", args[len(what)])
-	}
-	return nil
-}
-
 // group makes a command that only holds others.
 func group(name, short string, subs ...*ffcli.Command) *ffcli.Command {
 	return &ffcli.Command{
 		Name: name, ShortUsage: Name + " " + name + " <subcommand>", ShortHelp: short,
 		FlagSet: flagSet(name), Subcommands: subs,
-	}
-}
-
-func (e *env) versionCommand() *ffcli.Command {
-	return &ffcli.Command{
-		Name: "version", ShortUsage: Name + " version", ShortHelp: "print the version", FlagSet: flagSet("version"),
-		Exec: func(_ context.Context, args []string) error {
-			if err := exactArgs("version", args); err != nil {
-				return err
-			}
-			fmt.Fprintln(e.stdout, version.Long())
-			return nil
-		},
-	}
-}
-
-func (e *env) completionCommand() *ffcli.Command {
-	shells := strings.Join(cli.Shells(), "|")
-	return &ffcli.Command{
-		Name: "completion", ShortUsage: Name + " completion <" + shells + ">",
-		ShortHelp: "print a completion script for a shell", FlagSet: flagSet("completion"),
-		Exec: func(_ context.Context, args []string) error {
-			if err := exactArgs("completion", args, "the shell: "+shells); err != nil {
-				return err
-			}
-			text, err := cli.Script(args[0], Name, "__complete")
-			if err != nil {
-				return usageError("completion", "%v", err)
-			}
-			_, err = io.WriteString(e.stdout, text)
-			return err
-		},
-	}
-}
-
-// completeCommand is what the completion scripts call.
-func (e *env) completeCommand(root *ffcli.Command) *ffcli.Command {
-	return &ffcli.Command{
-		Name: "__complete",
-		Exec: func(ctx context.Context, args []string) error {
-			if len(args) > 0 && args[0] == "--" {
-				args = args[1:]
-			}
-			c := &cli.Completer{Root: root}
-			for _, cand := range c.Complete(ctx, args) {
-				fmt.Fprintf(e.stdout, "%s\t%s\n", cand.Value, cand.Description)
-			}
-			return nil
-		},
 	}
 }
 

@@ -163,7 +163,7 @@ func TestAuthKeys(t *testing.T) {
 	}
 	s.fails(1, []string{"no such auth key"}, "authkeys", "revoke", "99")
 	s.fails(1, []string{"not the number"}, "authkeys", "revoke", "x")
-	s.fails(2, []string{"--expiry", "soon"}, "authkeys", "create", "--expiry", "soon")
+	s.fails(1, []string{"--expiry", "soon"}, "authkeys", "create", "--expiry", "soon")
 	s.fails(1, []string{"tag:9"}, "authkeys", "create", "--tags", "9")
 	s.fails(1, []string{"no such user"}, "authkeys", "create", "--user", "x")
 }
@@ -209,8 +209,9 @@ func TestNodes(t *testing.T) {
 	s.fails(1, []string{"both"}, "nodes", "expire", "door", "--never", "--in", "1h")
 	s.fails(1, []string{"no such node", "nobody"}, "nodes", "show", "nobody")
 	s.fails(1, []string{"another node", evil.GivenName}, "nodes", "rename", "door", evil.GivenName)
-	s.fails(2, []string{"missing argument", "new name"}, "nodes", "rename", "door")
-	s.fails(2, []string{"unexpected argument: y"}, "nodes", "show", "x", "y")
+	s.fails(1, []string{`no such login or node: "dor"`, "nodes pending", "nodes list"}, "nodes", "approve", "dor")
+	s.fails(1, []string{"missing argument", "new name"}, "nodes", "rename", "door")
+	s.fails(1, []string{"unexpected argument: y"}, "nodes", "show", "x", "y")
 	s.do("nodes", "delete", "door")
 	if nodes := decode[[]admin.Node](s, "nodes", "list"); len(nodes) != 1 {
 		t.Errorf("nodes %+v", nodes)
@@ -310,6 +311,22 @@ func TestNoServer(t *testing.T) {
 	}
 }
 
+func TestCompletionKnowsTheServer(t *testing.T) {
+	s := start(t)
+	s.do("users", "create", "ben", "--display-name", "Ben")
+	if out := s.do("completion", "__complete", "--", "users", "delete", "b"); out != "ben\tBen\n" {
+		t.Errorf("users complete to %q", out)
+	}
+	key := decode[admin.NewAuthKey](s, "authkeys", "create", "--user", "ben")
+	s.register("door", key.Key)
+	if out := s.do("completion", "__complete", "--", "nodes", "show", ""); out != "door\toffline\n" {
+		t.Errorf("nodes complete to %q", out)
+	}
+	if out := s.do("completion", "__complete", "--descs=false", "--", "authkeys", "create", "--user", ""); !strings.Contains(out, "ben\n") {
+		t.Errorf("a flag's value completes to %q", out)
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	for _, tt := range []struct {
 		args           string
@@ -320,21 +337,24 @@ func TestCommandLine(t *testing.T) {
 		{"nodes --help", 0, "rename", ""},
 		{"nodes expire --help", 0, "--never", ""},
 		{"check --help", 0, "--base-domain", ""},
-		{"staus", 2, "", `Did you mean "ginnel-server status"?`},
-		{"nodes lst", 2, "", `Did you mean "ginnel-server nodes list"?`},
-		{"--lisen x", 2, "", "Did you mean --listen?"},
-		{"nodes list --jsn", 2, "", "Did you mean --json?"},
+		{"staus", 1, "", `Did you mean "ginnel-server status"?`},
+		{"nodes lst", 1, "", `Did you mean "ginnel-server nodes list"?`},
+		{"--lisen x", 1, "", "Did you mean --listen?"},
+		{"nodes list --jsn", 1, "", "Did you mean --json?"},
 		{"version", 0, ".", ""},
-		{"completion bash", 0, "complete -F", ""},
-		{"completion", 2, "", "missing argument"},
-		{"completion tcsh", 2, "", "bash"},
-		{"__complete -- no", 0, "nodes\t", ""},
-		{"__complete -- nodes re", 0, "rename\t", ""},
+		{"completion bash", 0, "-F _ginnel_server_complete", ""},
+		{"completion", 0, "SUBCOMMANDS", ""},
+		{"completion tcsh", 1, "", "unknown subcommand: tcsh"},
+		{"completion __complete -- no", 0, "nodes\t", ""},
+		{"completion __complete -- nodes re", 0, "rename\t", ""},
 		{"check", 0, "good", ""},
 		{"check --listen x --log-format y", 1, "", "log-format"},
 		{"check --listen x --log-format y", 1, "", "listen"},
 		{"check --config /none", 1, "", "/none"},
-		{"check --ipv4-range x", 2, "", "100.64.0.0/10"},
+		{"check --data-dir /etc/passwd", 1, "", "not a directory"},
+		{"check --listen :8080,:8080", 1, "", "twice"},
+		{"check --acme-host mesh.example.com", 0, "port 80 nor 443", ""},
+		{"check --ipv4-range x", 1, "", "100.64.0.0/10"},
 		{"--base-domain x", 1, "", "base-domain"},
 	} {
 		code, stdout, stderr := try(t, strings.Fields(tt.args)...)

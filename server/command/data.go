@@ -13,6 +13,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/server/admin"
 	"github.com/ginnel/ginnel/server/store"
 )
@@ -20,9 +21,9 @@ import (
 func (e *env) statusCommand() *ffcli.Command {
 	r := e.remote("status")
 	return &ffcli.Command{
-		Name: "status", ShortUsage: Name + " status [flags]", ShortHelp: "show how the running server is", FlagSet: r.fs,
+		Name: "status", ShortUsage: Name + " status [flags]", ShortHelp: "Show how the running server is", FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs("status", args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			var st admin.Status
@@ -38,9 +39,9 @@ func (e *env) auditCommand() *ffcli.Command {
 	r := e.remote("audit")
 	limit := r.fs.Int("limit", 50, "`number` of records")
 	return &ffcli.Command{
-		Name: "audit", ShortUsage: Name + " audit [flags]", ShortHelp: "show who changed what, the newest first", FlagSet: r.fs,
+		Name: "audit", ShortUsage: Name + " audit [flags]", ShortHelp: "Show who changed what, the newest first", FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs("audit", args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			var records []admin.AuditRecord
@@ -55,13 +56,13 @@ func (e *env) auditCommand() *ffcli.Command {
 func (e *env) backupCommand() *ffcli.Command {
 	r := e.remote("backup")
 	return &ffcli.Command{
-		Name: "backup", ShortUsage: Name + " backup [flags] <file>", ShortHelp: "copy everything the running server keeps to a file",
+		Name: "backup", ShortUsage: Name + " backup [flags] <file>", ShortHelp: "Copy everything the running server keeps to a file",
 		LongHelp: `Backup copies users, nodes, keys and the server's own identity, as they are at one
 moment, to a new file; "-" is standard output. It is safe while the server runs.
 The file holds secrets: keep it as safe as the server. See restore for the way back.`,
 		FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs("backup", args, "the file to write"); err != nil {
+			if err := cli.Args(args, "the file to write"); err != nil {
 				return err
 			}
 			c, err := r.client()
@@ -113,14 +114,14 @@ func backupFile(ctx context.Context, c *admin.Client, file string) (int64, error
 func (e *env) restoreCommand() *ffcli.Command {
 	r := e.remote("restore")
 	return &ffcli.Command{
-		Name: "restore", ShortUsage: Name + " restore [flags] <file>", ShortHelp: "make a backup the data of a server that is not running",
+		Name: "restore", ShortUsage: Name + " restore [flags] <file>", ShortHelp: "Make a backup the data of a server that is not running",
 		LongHelp: `Restore puts a backup into a data directory without a database. Stop the server and
 move its old database away first, or choose a new directory with --data-dir. The
 restored server has the identity of the one backed up: nodes find it again under
 the same URL, and what changed since the backup is lost.`,
 		FlagSet: r.fs,
 		Exec: func(_ context.Context, args []string) error {
-			if err := exactArgs("restore", args, "the backup file"); err != nil {
+			if err := cli.Args(args, "the backup file"); err != nil {
 				return err
 			}
 			cfg, err := r.config()

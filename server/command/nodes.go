@@ -12,14 +12,15 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/server"
 	"github.com/ginnel/ginnel/server/admin"
 )
 
 func (e *env) nodesCommand() *ffcli.Command {
-	return group("nodes", "list, show, approve, rename, tag, expire and delete nodes",
-		e.nodesList(), e.nodesShow(), e.nodesApprove("approve", "let a node in: one that shows a login link, or one that waits for approval"),
-		e.nodesApprove("register", "the same as approve"), e.nodesDeny(), e.nodesPending(),
+	return group("nodes", "List, show, approve, rename, tag, expire and delete nodes",
+		e.nodesList(), e.nodesShow(), e.nodesApprove("approve", "Let a node in: one that shows a login link, or one that waits for approval"),
+		e.nodesApprove("register", "The same as approve"), e.nodesDeny(), e.nodesPending(),
 		e.nodesRename(), e.nodesTag(), e.nodesExpire(), e.nodesDelete())
 }
 
@@ -33,7 +34,7 @@ func (e *env) nodeCommand(r *remote, name, argUsage, short, done string, what []
 	return &ffcli.Command{
 		Name: name, ShortUsage: Name + " " + full + " [flags] <node>" + argUsage, ShortHelp: short, FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs(full, args, append([]string{nodeRef}, what...)...); err != nil {
+			if err := cli.Args(args, append([]string{nodeRef}, what...)...); err != nil {
 				return err
 			}
 			method, elems, body, err := request(args[1:])
@@ -58,9 +59,9 @@ func (e *env) nodeCommand(r *remote, name, argUsage, short, done string, what []
 func (e *env) nodesList() *ffcli.Command {
 	r := e.remote("list")
 	return &ffcli.Command{
-		Name: "list", ShortUsage: Name + " nodes list [flags]", ShortHelp: "list all nodes", FlagSet: r.fs,
+		Name: "list", ShortUsage: Name + " nodes list [flags]", ShortHelp: "List all nodes", FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs("nodes list", args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			var nodes []admin.Node
@@ -73,12 +74,12 @@ func (e *env) nodesList() *ffcli.Command {
 }
 
 func (e *env) nodesShow() *ffcli.Command {
-	return e.nodeCommand(e.remote("show"), "show", "", "show everything known of a node", "", nil,
+	return e.nodeCommand(e.remote("show"), "show", "", "Show everything known of a node", "", nil,
 		func([]string) (string, []string, any, error) { return http.MethodGet, nil, nil, nil })
 }
 
 func (e *env) nodesRename() *ffcli.Command {
-	return e.nodeCommand(e.remote("rename"), "rename", " <name>", `name a node; "" lets it follow its host name again`,
+	return e.nodeCommand(e.remote("rename"), "rename", " <name>", `Name a node; "" lets it follow its host name again`,
 		"The node is now called %s.", []string{"the new name"},
 		func(args []string) (string, []string, any, error) {
 			return http.MethodPost, []string{"rename"}, admin.RenameRequest{Name: args[0]}, nil
@@ -86,7 +87,7 @@ func (e *env) nodesRename() *ffcli.Command {
 }
 
 func (e *env) nodesTag() *ffcli.Command {
-	return e.nodeCommand(e.remote("tag"), "tag", " <tag,tag,...>", `replace the tags of a node; "" takes them all`,
+	return e.nodeCommand(e.remote("tag"), "tag", " <tag,tag,...>", `Replace the tags of a node; "" takes them all`,
 		"The tags of %s are set.", []string{"the tags"},
 		func(args []string) (string, []string, any, error) {
 			return http.MethodPost, []string{"tags"}, admin.TagsRequest{Tags: splitTags(args[0])}, nil
@@ -94,7 +95,7 @@ func (e *env) nodesTag() *ffcli.Command {
 }
 
 func (e *env) nodesDelete() *ffcli.Command {
-	return e.nodeCommand(e.remote("delete"), "delete", "", "remove a node from the network", "%s is deleted.", nil,
+	return e.nodeCommand(e.remote("delete"), "delete", "", "Remove a node from the network", "%s is deleted.", nil,
 		func([]string) (string, []string, any, error) { return http.MethodDelete, nil, nil, nil })
 }
 
@@ -102,13 +103,13 @@ func (e *env) nodesExpire() *ffcli.Command {
 	r := e.remote("expire")
 	never := r.fs.Bool("never", false, "the node's key never expires")
 	in := r.fs.String("in", "", "`time` from now at which it expires, such as 12h or 30d (default at once)")
-	return e.nodeCommand(r, "expire", "", "make a node log in again, now or later, or never", "The expiry of %s is set.", nil,
+	return e.nodeCommand(r, "expire", "", "Make a node log in again, now or later, or never", "The expiry of %s is set.", nil,
 		func([]string) (string, []string, any, error) {
 			req := admin.ExpireRequest{Never: *never}
 			if *in != "" {
 				d, err := server.ParseDuration(*in)
 				if err != nil {
-					return "", nil, nil, usageError("nodes expire", "--in: %v", err)
+					return "", nil, nil, cli.Usagef("--in: %v", err)
 				}
 				req.At = time.Now().Add(d)
 			}
@@ -126,7 +127,7 @@ func (e *env) nodesApprove(name, short string) *ffcli.Command {
 	return &ffcli.Command{
 		Name: name, ShortUsage: Name + " " + full + " [flags] <login link or ID, or node>", ShortHelp: short, FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs(full, args, "the login link, or the node that waits"); err != nil {
+			if err := cli.Args(args, "the login link, or the node that waits"); err != nil {
 				return err
 			}
 			var n admin.Node
@@ -134,8 +135,8 @@ func (e *env) nodesApprove(name, short string) *ffcli.Command {
 			err := r.do(ctx, http.MethodPost, admin.Path("logins", loginID(args[0]), "approve"), req, &n)
 			if admin.IsNotFound(err) && !strings.Contains(args[0], "/register/") {
 				// Not a pending login; perhaps a node.
-				if nerr := r.do(ctx, http.MethodPost, admin.Path("nodes", args[0], "approve"), nil, &n); !admin.IsNotFound(nerr) {
-					err = nerr
+				if err = r.do(ctx, http.MethodPost, admin.Path("nodes", args[0], "approve"), nil, &n); admin.IsNotFound(err) {
+					err = nothingWaits(args[0])
 				}
 			}
 			if err != nil {
@@ -146,12 +147,18 @@ func (e *env) nodesApprove(name, short string) *ffcli.Command {
 	}
 }
 
+// nothingWaits says that a word is neither a pending login nor a node.
+func nothingWaits(word string) error {
+	return fmt.Errorf("no such login or node: %q is not the ID of a login that waits (it may have been decided already or have expired), "+
+		"nor a node's number, name, address or key\nSee '%s nodes pending' and '%[2]s nodes list'", word, Name)
+}
+
 func (e *env) nodesDeny() *ffcli.Command {
 	r := e.remote("deny")
 	return &ffcli.Command{
-		Name: "deny", ShortUsage: Name + " nodes deny [flags] <login link or ID>", ShortHelp: "refuse a node that shows a login link", FlagSet: r.fs,
+		Name: "deny", ShortUsage: Name + " nodes deny [flags] <login link or ID>", ShortHelp: "Refuse a node that shows a login link", FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs("nodes deny", args, "the login link"); err != nil {
+			if err := cli.Args(args, "the login link"); err != nil {
 				return err
 			}
 			if err := r.do(ctx, http.MethodPost, admin.Path("logins", loginID(args[0]), "deny"), nil, nil); err != nil {
@@ -165,9 +172,9 @@ func (e *env) nodesDeny() *ffcli.Command {
 func (e *env) nodesPending() *ffcli.Command {
 	r := e.remote("pending")
 	return &ffcli.Command{
-		Name: "pending", ShortUsage: Name + " nodes pending [flags]", ShortHelp: "list logins that wait for approval", FlagSet: r.fs,
+		Name: "pending", ShortUsage: Name + " nodes pending [flags]", ShortHelp: "List logins that wait for approval", FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs("nodes pending", args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			var logins []admin.Login

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/signal"
 	"path/filepath"
@@ -30,34 +31,16 @@ func (e *env) serveCommand() *ffcli.Command {
 	cfg.Flags(fs)
 	e.outer = fs
 	root := &ffcli.Command{
-		Name: Name, ShortUsage: Name + " [flags]\n" + Name + " <subcommand> [flags]", ShortHelp: "run the server",
+		Name: Name, ShortUsage: Name + " [flags]\n" + Name + " <subcommand> [flags]", ShortHelp: "Run the server",
 		LongHelp: serveHelp, FlagSet: fs,
 	}
-	root.Exec = func(ctx context.Context, args []string) error {
-		if len(args) > 0 {
-			return unknownCommand(root, args[0])
-		}
+	root.Exec = func(ctx context.Context, _ []string) error {
 		if err := server.ParseEnv(fs); err != nil {
 			return err
 		}
 		return e.serve(ctx, cfg)
 	}
 	return root
-}
-
-// unknownCommand says that there is no such sub-command.
-func unknownCommand(root *ffcli.Command, name string) error {
-	var names []string
-	for _, c := range root.Subcommands {
-		if c.ShortHelp != "" {
-			names = append(names, c.Name)
-		}
-	}
-	err := &cli.UsageError{Command: Name, Text: "unknown subcommand: " + name, Hint: "See '" + Name + " --help'."}
-	if near := cli.Suggest(name, names); near != "" {
-		err.Hint = fmt.Sprintf("Did you mean %q?", Name+" "+near)
-	}
-	return err
 }
 
 // serve runs the server until it is told to stop.
@@ -136,11 +119,11 @@ func (e *env) checkCommand() *ffcli.Command {
 	fs := flagSet("check")
 	cfg.Flags(fs)
 	return &ffcli.Command{
-		Name: "check", ShortUsage: Name + " check [flags]", ShortHelp: "check the configuration and say what is wrong with it",
-		LongHelp: "Check reads flags, environment variables and the configuration file as the server would, and the files that\nthey name. It starts nothing and changes nothing.",
+		Name: "check", ShortUsage: Name + " check [flags]", ShortHelp: "Check the configuration and say what is wrong with it",
+		LongHelp: "Check reads flags, environment variables and the configuration file as the server would, and the files that\nthey name. It starts nothing and changes nothing.\nRun it as the user that the server runs as.",
 		FlagSet:  fs,
 		Exec: func(_ context.Context, args []string) error {
-			if err := exactArgs("check", args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			if err := e.inherit(fs); err != nil {
@@ -149,8 +132,15 @@ func (e *env) checkCommand() *ffcli.Command {
 			if err := server.ParseEnv(fs); err != nil {
 				return err
 			}
-			if err := cfg.Check(); err != nil {
+			err := cfg.Check()
+			if cfg.DataDir != "" {
+				err = errors.Join(err, cfg.CheckDataDir())
+			}
+			if err != nil {
 				return fmt.Errorf("the configuration is not usable:\n  %s", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+			}
+			for _, warning := range cfg.Warnings() {
+				fmt.Fprintln(e.stdout, "Warning: "+warning)
 			}
 			fmt.Fprintln(e.stdout, "The configuration is good.")
 			return nil

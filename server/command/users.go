@@ -9,20 +9,21 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/ginnel/ginnel/internal/cli"
 	"github.com/ginnel/ginnel/server"
 	"github.com/ginnel/ginnel/server/admin"
 )
 
 func (e *env) usersCommand() *ffcli.Command {
-	return group("users", "list, create, rename and delete users", e.usersList(), e.usersCreate(), e.usersRename(), e.usersDelete())
+	return group("users", "List, create, rename and delete users", e.usersList(), e.usersCreate(), e.usersRename(), e.usersDelete())
 }
 
 func (e *env) usersList() *ffcli.Command {
 	r := e.remote("list")
 	return &ffcli.Command{
-		Name: "list", ShortUsage: Name + " users list [flags]", ShortHelp: "list all users", FlagSet: r.fs,
+		Name: "list", ShortUsage: Name + " users list [flags]", ShortHelp: "List all users", FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs("users list", args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			var users []admin.User
@@ -37,7 +38,7 @@ func (e *env) usersList() *ffcli.Command {
 func (e *env) usersCreate() *ffcli.Command {
 	r := e.remote("create")
 	display := r.fs.String("display-name", "", "`name` to show (default: the login name)")
-	return e.userCommand(r, "create", " <login name>", "add a user", "User %s is created.", []string{"the login name"},
+	return e.userCommand(r, "create", " <login name>", "Add a user", "User %s is created.", []string{"the login name"},
 		func(args []string) (string, string, any) {
 			return http.MethodPost, admin.Path("users"), admin.UserRequest{LoginName: args[0], DisplayName: *display}
 		})
@@ -46,7 +47,7 @@ func (e *env) usersCreate() *ffcli.Command {
 func (e *env) usersRename() *ffcli.Command {
 	r := e.remote("rename")
 	display := r.fs.String("display-name", "", "`name` to show (default: as it is)")
-	return e.userCommand(r, "rename", " <user> <new login name>", "rename a user", "The user is now called %s.",
+	return e.userCommand(r, "rename", " <user> <new login name>", "Rename a user", "The user is now called %s.",
 		[]string{"the user", "the new login name"},
 		func(args []string) (string, string, any) {
 			return http.MethodPatch, admin.Path("users", args[0]), admin.UserRequest{LoginName: args[1], DisplayName: *display}
@@ -54,7 +55,7 @@ func (e *env) usersRename() *ffcli.Command {
 }
 
 func (e *env) usersDelete() *ffcli.Command {
-	return e.userCommand(e.remote("delete"), "delete", " <user>", "remove a user who owns no nodes, and the user's auth keys",
+	return e.userCommand(e.remote("delete"), "delete", " <user>", "Remove a user who owns no nodes, and the user's auth keys",
 		"User %s is deleted.", []string{"the user"},
 		func(args []string) (string, string, any) { return http.MethodDelete, admin.Path("users", args[0]), nil })
 }
@@ -65,7 +66,7 @@ func (e *env) userCommand(r *remote, name, argUsage, short, done string, what []
 	return &ffcli.Command{
 		Name: name, ShortUsage: Name + " " + full + " [flags]" + argUsage, ShortHelp: short, FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs(full, args, what...); err != nil {
+			if err := cli.Args(args, what...); err != nil {
 				return err
 			}
 			method, path, body := request(args)
@@ -79,15 +80,15 @@ func (e *env) userCommand(r *remote, name, argUsage, short, done string, what []
 }
 
 func (e *env) authKeysCommand() *ffcli.Command {
-	return group("authkeys", "list, create and revoke keys with which nodes join", e.authKeysList(), e.authKeysCreate(), e.authKeysRevoke())
+	return group("authkeys", "List, create and revoke keys with which nodes join", e.authKeysList(), e.authKeysCreate(), e.authKeysRevoke())
 }
 
 func (e *env) authKeysList() *ffcli.Command {
 	r := e.remote("list")
 	return &ffcli.Command{
-		Name: "list", ShortUsage: Name + " authkeys list [flags]", ShortHelp: "list all auth keys, without their secrets", FlagSet: r.fs,
+		Name: "list", ShortUsage: Name + " authkeys list [flags]", ShortHelp: "List all auth keys, without their secrets", FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs("authkeys list", args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			var keys []admin.AuthKey
@@ -110,14 +111,14 @@ func (e *env) authKeysCreate() *ffcli.Command {
 	tags := r.fs.String("tags", "", "`tags` that the nodes get, separated by commas")
 	expiry := r.fs.String("expiry", "24h", "`time` for which the key is accepted, such as 90m or 30d; 0 is for ever")
 	return &ffcli.Command{
-		Name: "create", ShortUsage: Name + " authkeys create [flags]", ShortHelp: "make an auth key and print it, once", FlagSet: r.fs,
+		Name: "create", ShortUsage: Name + " authkeys create [flags]", ShortHelp: "Make an auth key and print it, once", FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs("authkeys create", args); err != nil {
+			if err := cli.Args(args); err != nil {
 				return err
 			}
 			lifetime, err := server.ParseDuration(*expiry)
 			if err != nil {
-				return usageError("authkeys create", "--expiry: %v", err)
+				return cli.Usagef("--expiry: %v", err)
 			}
 			req.Lifetime, req.Tags = lifetime, splitTags(*tags)
 			var k admin.NewAuthKey
@@ -142,9 +143,9 @@ func (e *env) printNewAuthKey(w io.Writer, k admin.NewAuthKey) {
 func (e *env) authKeysRevoke() *ffcli.Command {
 	r := e.remote("revoke")
 	return &ffcli.Command{
-		Name: "revoke", ShortUsage: Name + " authkeys revoke [flags] <number or key>", ShortHelp: "stop a key from being accepted; nodes that joined with it stay", FlagSet: r.fs,
+		Name: "revoke", ShortUsage: Name + " authkeys revoke [flags] <number or key>", ShortHelp: "Stop a key from being accepted; nodes that joined with it stay", FlagSet: r.fs,
 		Exec: func(ctx context.Context, args []string) error {
-			if err := exactArgs("authkeys revoke", args, "the number of the key, or the key itself"); err != nil {
+			if err := cli.Args(args, "the number of the key, or the key itself"); err != nil {
 				return err
 			}
 			var k admin.AuthKey

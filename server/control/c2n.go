@@ -101,7 +101,7 @@ func (s *Server) serveC2N(w http.ResponseWriter, r *http.Request, conn *nodeConn
 		s.refuse(w, "c2n", http.StatusNotFound, "nobody waits for this answer")
 		return
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAnswer))
 	if err != nil {
 		s.refuse(w, "c2n", http.StatusBadRequest, "cannot read the answer")
 		return

@@ -52,7 +52,8 @@ func FuzzRequest(f *testing.F) {
 		f.Fatal(err)
 	}
 	end, _ := net.Pipe()
-	conn := &nodeConn{Conn: noiseconn.New(end, session, nil), base: "http://server"}
+	conn := srv.newConn(noiseconn.New(end, session, nil), end)
+	conn.base = "http://server"
 
 	paths := []string{"/machine/register", "/machine/map", "/machine/c2n/x", "/machine/tka/sign", "/"}
 	seed := func(path byte, v any) {
@@ -101,6 +102,7 @@ func FuzzUpgrade(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { srv.Close(); hub.Close(); svc.Close() })
+	srv.upgrades.addresses.init(1<<40, 1) // as many as come
 	f.Add(noiseconn.UpgradeProtocol, "AHEBAGB5pjHu")
 	f.Add("websocket", "AHEBAGB5pjHu")
 	f.Add("", "")

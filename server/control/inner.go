@@ -3,9 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,7 +28,7 @@ func (s *Server) innerServer() *http.Server {
 		IdleTimeout: idleTimeout,
 		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams:          100,
+			MaxConcurrentStreams:          maxStreams,
 			MaxReadFrameSize:              16 << 10,
 			MaxReceiveBufferPerConnection: 256 << 10,
 			MaxReceiveBufferPerStream:     64 << 10,
@@ -47,6 +45,11 @@ func (s *Server) innerServer() *http.Server {
 // serveInner routes what comes inside Noise, on the path alone: scheme and
 // authority are whatever the client likes (wire document control, section 3.8).
 func (s *Server) serveInner(w http.ResponseWriter, r *http.Request) {
+	if !s.handlers.begin() {
+		s.refuse(w, "other", http.StatusServiceUnavailable, "the server is shutting down")
+		return
+	}
+	defer s.handlers.end()
 	conn, ok := r.Context().Value(connKey{}).(*nodeConn)
 	if !ok {
 		s.refuse(w, "other", http.StatusInternalServerError, "internal error")
@@ -98,30 +101,6 @@ func (s *Server) method(w http.ResponseWriter, r *http.Request, endpoint, want s
 	return false
 }
 
-// decode reads a request body of at most maxBody bytes into v, or refuses the
-// request and returns false.
-func (s *Server) decode(w http.ResponseWriter, r *http.Request, endpoint string, v any) bool {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		var tooLarge *http.MaxBytesError
-		switch {
-		case errors.As(err, &tooLarge):
-			s.refuse(w, endpoint, http.StatusRequestEntityTooLarge, fmt.Sprintf("request body is larger than %d bytes", maxBody))
-		case r.Context().Err() != nil:
-			s.metrics.request(endpoint, statusGone)
-		default:
-			s.refuse(w, endpoint, http.StatusBadRequest, "cannot read the request body")
-		}
-		return false
-	}
-	if err := json.Unmarshal(body, v); err != nil {
-		s.log.Debug("request does not decode", "endpoint", endpoint, "err", err)
-		s.refuse(w, endpoint, http.StatusBadRequest, "invalid request: "+err.Error())
-		return false
-	}
-	return true
-}
-
 // supported refuses requests of client versions that the server does not admit.
 func (s *Server) supported(w http.ResponseWriter, endpoint string, v control.CapabilityVersion) bool {
 	if v.Supported() {
@@ -132,7 +111,7 @@ func (s *Server) supported(w http.ResponseWriter, endpoint string, v control.Cap
 }
 
 func unsupportedVersion(v control.CapabilityVersion) string {
-	return fmt.Sprintf("unsupported client version: capability version %d, this server needs %d or later; update the client",
+	return fmt.Sprintf("unsupported client version: capability version %d, this server needs %d (Tailscale 1.80) or later; update the client",
 		v, control.MinimumCapabilityVersion)
 }
 

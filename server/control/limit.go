@@ -3,10 +3,12 @@ package control
 import (
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/connlimit"
 	"github.com/ginnel/ginnel/server/tailnet"
 	"github.com/ginnel/ginnel/wire/control"
 	"github.com/ginnel/ginnel/wire/key"
@@ -43,7 +45,7 @@ func (l *registerLimit) init() {
 func (l *registerLimit) wait(m key.MachinePublic, from netip.Addr, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return max(l.machines.wait(m, now), l.addresses.wait(network(from), now))
+	return max(l.machines.wait(m, now), l.addresses.wait(connlimit.Source(from), now))
 }
 
 // failed counts a failure.
@@ -51,17 +53,7 @@ func (l *registerLimit) failed(m key.MachinePublic, from netip.Addr, now time.Ti
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.machines.add(m, now)
-	l.addresses.add(network(from), now)
-}
-
-// network is what counts as one address: with IPv6 a customer's whole network.
-func network(a netip.Addr) netip.Prefix {
-	bits := 32
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.Prefix(bits) // zero for no address
-	return p
+	l.addresses.add(connlimit.Source(from), now)
 }
 
 // failures counts failures by key K in leaky buckets: max of them at once, one more
@@ -136,5 +128,50 @@ func (s *Server) admitRegister(w http.ResponseWriter, req *control.RegisterReque
 	}
 	w.Header().Set("Retry-After", seconds)
 	s.refuse(w, "register", http.StatusTooManyRequests, text)
+	return false
+}
+
+// Limits of upgrades from one address. The first is for all nodes of a company that
+// come back at once, after the server has started anew.
+const (
+	addressUpgrades   = 10000
+	addressUpgradesIn = 10 * time.Millisecond // each
+)
+
+// upgradeLimit holds back addresses that make too many Noise handshakes, each of
+// which costs the server a good deal more than it costs them.
+type upgradeLimit struct {
+	// slots are held during a handshake's arithmetic, so that a flood of
+	// handshakes competes with everything else for no more than each processor's
+	// time once.
+	slots chan struct{}
+
+	mu        sync.Mutex
+	addresses failures[netip.Prefix]
+}
+
+func (l *upgradeLimit) init() {
+	l.slots = make(chan struct{}, runtime.GOMAXPROCS(0))
+	l.addresses.init(addressUpgrades, addressUpgradesIn)
+}
+
+// admitUpgrade lets a handshake go on, or refuses it and returns false.
+func (s *Server) admitUpgrade(w http.ResponseWriter, r *http.Request, now time.Time) bool {
+	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
+	from := connlimit.Source(addr.Addr())
+	l := &s.upgrades
+	l.mu.Lock()
+	wait := l.addresses.wait(from, now)
+	if wait == 0 {
+		l.addresses.add(from, now)
+	}
+	l.mu.Unlock()
+	if wait == 0 {
+		return true
+	}
+	s.metrics.upgradesLimited.Inc()
+	w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+	w.Header().Set("Connection", "close")
+	s.refuse(w, "ts2021", http.StatusTooManyRequests, "too many connections from this address")
 	return false
 }

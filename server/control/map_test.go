@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ginnel/ginnel/server/control/controltest"
 	"github.com/ginnel/ginnel/server/tailnet"
 	"github.com/ginnel/ginnel/wire/control"
 	"github.com/ginnel/ginnel/wire/key"
@@ -179,7 +180,6 @@ func TestRemovedNode(t *testing.T) {
 	}
 	w.wantEnd()
 	for _, change := range []func(*control.MapRequest){
-		func(r *control.MapRequest) { r.Stream = true },
 		func(r *control.MapRequest) { r.OmitPeers = true },
 		func(r *control.MapRequest) { r.ReadOnly = true },
 		func(r *control.MapRequest) {},
@@ -190,12 +190,49 @@ func TestRemovedNode(t *testing.T) {
 	}
 }
 
-func TestMapOfAnotherMachine(t *testing.T) {
-	h := newHarness(t, nil)
+// TestStreamOfUnknownNode checks what makes a node log in again whose key the
+// server does not have, or not of that machine.
+func TestStreamOfUnknownNode(t *testing.T) {
+	h := newHarness(t, func(s *setup) { s.config.KeepAlive = 10 * time.Millisecond })
 	a, _ := h.join("a", tailnet.AuthKeyParams{})
+	h.join("b", tailnet.AuthKeyParams{})
 	thief := h.client("thief")
 	thief.Node = a.Node
-	h.wantStatus(thief, http.MethodPost, "/machine/map", thief.MapRequest(), http.StatusNotFound, "node not found")
+	stranger := h.client("stranger")
+	for _, plain := range []bool{false, true} {
+		for _, c := range []*controltest.Client{thief, stranger} {
+			c.Plain = plain
+			w := h.poll(c)
+			resp, _ := w.next()
+			n := resp.Node
+			if n == nil || n.ID != 0 || n.StableID == "" || n.Key != c.Node.Public() || len(n.Addresses) != 0 ||
+				!n.Expired || n.KeyExpiry.IsZero() || !n.KeyExpiry.Before(time.Now()) {
+				t.Errorf("own node %+v", n)
+			}
+			if len(resp.Peers) != 0 || len(resp.UserProfiles) != 0 {
+				t.Errorf("a node that is none of ours was told of %v and %v", resp.Peers, resp.UserProfiles)
+			}
+			for range 3 {
+				w.wantFrame(control.KeepAliveBody)
+			}
+			w.stream.Close()
+		}
+	}
+	// The stream ends once the key is a node's, which then has a map to read.
+	w := h.poll(stranger)
+	if err := stranger.Join(h.ctx, h.authKey(tailnet.AuthKeyParams{})); err != nil {
+		t.Fatal(err)
+	}
+	for f := range w.frames {
+		if f.err == io.EOF {
+			break
+		} else if f.err != nil {
+			t.Fatal(f.err)
+		}
+	}
+	if resp, _ := h.poll(stranger).next(); resp.Node == nil || resp.Node.ID == 0 || len(resp.Peers) != 2 {
+		t.Errorf("after the join: %+v", resp)
+	}
 }
 
 func TestReadAndOneShot(t *testing.T) {
@@ -481,6 +518,7 @@ func TestC2N(t *testing.T) {
 	w.next()
 	node := http.NewServeMux()
 	node.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	answered := make(chan struct{}, 4) // the answer counts before its own answer is back
 	go func() {
 		for f := range w.frames {
 			if f.err != nil {
@@ -497,6 +535,7 @@ func TestC2N(t *testing.T) {
 			if err := a.AnswerC2N(h.ctx, resp.PingRequest, node); err != nil {
 				t.Error(err)
 			}
+			answered <- struct{}{}
 		}
 	}()
 	for range 3 {
@@ -511,6 +550,9 @@ func TestC2N(t *testing.T) {
 	resp, err := h.srv.C2N(h.ctx, an.ID, req)
 	if err != nil || resp.StatusCode != http.StatusNotFound {
 		t.Fatalf("C2N = %v, %v", resp, err)
+	}
+	for range cap(answered) {
+		<-answered
 	}
 	h.wantStatus(a, http.MethodPost, "/machine/c2n/unknown", []byte("x"), http.StatusNotFound, "nobody waits")
 	if left := len(h.srv.c2n.m); left != 0 {
@@ -592,7 +634,26 @@ func TestUserRenamed(t *testing.T) {
 	if _, err := h.svc.RenameUser(h.ctx, admin, h.user.ID, tailnet.UserParams{DisplayName: "Anna"}); err != nil {
 		t.Fatal(err)
 	}
-	w.wantFrame(fmt.Sprintf(`{"UserProfiles":[{"ID":%d,"LoginName":"ann@example.com","DisplayName":"Anna"}]}`, h.user.ID))
+	w.wantFrame(fmt.Sprintf(`{"Domain":"tail.ginnel.internal","UserProfiles":[{"ID":%d,"LoginName":"ann@example.com","DisplayName":"Anna"}]}`, h.user.ID))
+}
+
+// TestNewOwner checks that nodes put their map together anew for the first node of
+// a user, and for that one only.
+func TestNewOwner(t *testing.T) {
+	h := newHarness(t, nil)
+	a, _ := h.join("a", tailnet.AuthKeyParams{})
+	w := h.poll(a)
+	w.next()
+	for i, want := range []bool{true, false} {
+		h.join(fmt.Sprint("t", i), tailnet.AuthKeyParams{Tags: []string{"tag:web"}})
+		resp, members := w.next()
+		if len(resp.PeersChanged) != 1 || len(resp.UserProfiles) != 1 || resp.UserProfiles[0].ID != resp.PeersChanged[0].User {
+			t.Fatalf("frame %d with peers %v and users %v", i, resp.PeersChanged, resp.UserProfiles)
+		}
+		if got := slices.Contains(members, "Domain"); got != want {
+			t.Errorf("frame %d has %v, with the domain: want %v", i, members, want)
+		}
+	}
 }
 
 func TestKeyPatchOnRotation(t *testing.T) {

@@ -13,16 +13,21 @@ import (
 // section 5.2).
 func (s *Server) serveMap(w http.ResponseWriter, r *http.Request, conn *nodeConn) {
 	var req control.MapRequest
-	if !s.decode(w, r, "map", &req) || !s.supported(w, "map", req.Version) {
+	if !s.decode(w, r, conn, "map", &req) || !s.supported(w, "map", req.Version) {
 		return
 	}
 	node := s.cfg.Tailnet.Snapshot().NodeByKey(req.NodeKey)
+	opts := maps.Options{Compress: req.Compress == control.CompressZstd, OmitPeers: req.OmitPeers}
 	if node == nil || node.Machine != conn.Peer() {
 		// Whether the key belongs to another machine is nobody's business.
-		s.refuse(w, "map", http.StatusNotFound, "node not found")
+		if req.Kind() == control.MapStream {
+			s.serveUnknown(w, r, conn, &req, opts)
+		} else {
+			s.refuse(w, "map", http.StatusNotFound, "node not found")
+		}
 		return
 	}
-	opts := maps.Options{Compress: req.Compress == control.CompressZstd, OmitPeers: req.OmitPeers}
+	conn.admit()
 	switch req.Kind() {
 	case control.MapStream:
 		s.serveStream(w, r, node, &req, opts)

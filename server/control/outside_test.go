@@ -70,7 +70,7 @@ func TestUpgradeRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, old, err := noise.NewInitiator(key.NewMachine(), h.key, 100)
+	_, old, err := noise.NewInitiator(key.NewMachine(), h.key, 48)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,8 +192,14 @@ func TestBadRequests(t *testing.T) {
 	for _, path := range []string{"/machine/register", "/machine/map"} {
 		h.wantStatus(c, http.MethodPost, path, []byte("garbage"), http.StatusBadRequest, "invalid request")
 		h.wantStatus(c, http.MethodPost, path, []byte(`{"NodeKey":"nodekey:12"}`), http.StatusBadRequest, "hex digits")
-		h.wantStatus(c, http.MethodPost, path, []byte(`{"Version":112}`), http.StatusBadRequest, "unsupported client version")
-		h.wantStatus(c, http.MethodPost, path, []byte(`{"Version":70000}`), http.StatusBadRequest, "unsupported client version")
+		for _, version := range []int{0, 90, 112, 70000} {
+			// Users see why only in an answer to register that is not an HTTP error.
+			code := http.StatusBadRequest
+			if path == "/machine/register" {
+				code = http.StatusOK
+			}
+			h.wantStatus(c, http.MethodPost, path, fmt.Appendf(nil, `{"Version":%d}`, version), code, "unsupported client version")
+		}
 		big := []byte(`{"Version":113,"Followup":"` + strings.Repeat("x", maxBody) + `"}`)
 		h.wantStatus(c, http.MethodPost, path, big, http.StatusRequestEntityTooLarge, "larger than")
 	}

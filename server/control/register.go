@@ -25,7 +25,12 @@ func LoginURL(publicURL, id string) string { return publicURL + loginPath + id }
 // 4). With a Followup it holds the answer until the login is decided.
 func (s *Server) serveRegister(w http.ResponseWriter, r *http.Request, conn *nodeConn) {
 	var req control.RegisterRequest
-	if !s.decode(w, r, "register", &req) || !s.supported(w, "register", req.Version) {
+	if !s.decode(w, r, conn, "register", &req) {
+		return
+	}
+	if !req.Version.Supported() {
+		// Not by the status, which nodes only log.
+		s.reply(w, "register", &control.RegisterResponse{Error: unsupportedVersion(req.Version)})
 		return
 	}
 	params, err := registerParams(&req, conn)
@@ -35,6 +40,9 @@ func (s *Server) serveRegister(w http.ResponseWriter, r *http.Request, conn *nod
 	var res tailnet.RegisterResult
 	if err == nil {
 		res, err = s.cfg.Tailnet.Register(r.Context(), params)
+	}
+	if err == nil && res.Status == tailnet.Registered {
+		conn.admit()
 	}
 	if isRefusal(err) || res.Status == tailnet.LoginPending {
 		s.limit.failed(params.Machine, params.From, time.Now())

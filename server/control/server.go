@@ -64,7 +64,7 @@ const (
 
 // Limits on what clients may send or hold.
 const (
-	maxBody       = 1 << 20          // bytes of a request body
+	maxStreams    = 32               // requests under way on one connection
 	headerTimeout = 30 * time.Second // until a new Noise connection speaks HTTP/2
 	bodyTimeout   = 30 * time.Second // to send a request body
 	idleTimeout   = 5 * time.Minute  // without any request under way
@@ -78,7 +78,11 @@ type Server struct {
 	log      *slog.Logger
 	keyReply []byte
 	inner    *http.Server // speaks HTTP/2 inside Noise
+	handlers handlers
 	conns    *connQueue
+	machines connTable
+	large    largeBodies
+	upgrades upgradeLimit
 	sessions sessions
 	presence *presence
 	c2n      c2nWaiters
@@ -114,6 +118,9 @@ func New(cfg Config) (*Server, error) {
 	s.sessions.init()
 	s.c2n.init()
 	s.limit.init()
+	s.machines.init()
+	s.large.init()
+	s.upgrades.init()
 	s.presence = newPresence(cfg.Tailnet, cfg.OfflineGrace, cfg.Logger)
 	if err := s.metrics.init(s); err != nil {
 		return nil, err
@@ -132,12 +139,13 @@ func setDefault(d *time.Duration, value time.Duration) {
 	}
 }
 
-// Close closes all connections and stores when the nodes were last seen. They are
-// not marked offline: they will be back before anybody should be told.
+// Close closes all connections, stores when the nodes were last seen, and waits for
+// what is being answered. They are not marked offline: they will be back before anybody should be told.
 func (s *Server) Close() error {
 	s.presence.close()
 	err := s.inner.Close()
 	s.conns.Close()
+	s.handlers.close()
 	return err
 }
 

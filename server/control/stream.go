@@ -82,12 +82,41 @@ func (s *Server) writeFirst(ctx context.Context, fw *frameWriter, stream *maps.S
 	return fw.write(frame)
 }
 
+// serveUnknown answers the long poll of a key that no node of the machine has, for
+// example of a node that was deleted. A refusal would leave the node as it is,
+// polling for ever with a map that is no longer true. The stream stays open, since
+// the node would poll again at once, until the key is that of a node.
+func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request, conn *nodeConn, req *control.MapRequest, opts maps.Options) {
+	s.metrics.request("map-unknown", http.StatusOK)
+	w.Header().Set("Content-Type", "application/octet-stream")
+	fw := s.newFrameWriter(w)
+	defer fw.close()
+	err := fw.write(s.cfg.Maps.Unknown(req.NodeKey, conn.Peer(), opts))
+	for err == nil {
+		select {
+		case <-time.After(s.keepAlivePause()):
+		case <-r.Context().Done():
+			return
+		}
+		if n := s.cfg.Tailnet.Snapshot().NodeByKey(req.NodeKey); n != nil && n.Machine == conn.Peer() {
+			return
+		}
+		if req.KeepAlive {
+			err = fw.write(s.keepAliveFrame(req))
+		}
+	}
+}
+
+// keepAliveFrame returns what a stream gets that has been silent.
+func (s *Server) keepAliveFrame(req *control.MapRequest) []byte {
+	if req.Compress == control.CompressZstd {
+		return s.keep[1]
+	}
+	return s.keep[0]
+}
+
 // follow writes what comes after the first frame.
 func (s *Server) follow(ctx context.Context, fw *frameWriter, stream *maps.Stream, session *session, req *control.MapRequest) error {
-	keep := s.keep[0]
-	if req.Compress == control.CompressZstd {
-		keep = s.keep[1]
-	}
 	timer := time.NewTimer(s.keepAlivePause())
 	defer timer.Stop()
 	if !req.KeepAlive {
@@ -104,7 +133,7 @@ func (s *Server) follow(ctx context.Context, fw *frameWriter, stream *maps.Strea
 		case body := <-session.direct:
 			frame = s.cfg.Maps.Frame(body, req.Compress == control.CompressZstd)
 		case <-timer.C:
-			frame = keep
+			frame = s.keepAliveFrame(req)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/ginnel/ginnel/internal/connlimit"
 	"github.com/ginnel/ginnel/internal/noiseconn"
 	"github.com/ginnel/ginnel/wire/control"
 	"github.com/ginnel/ginnel/wire/key"
@@ -20,13 +21,6 @@ import (
 
 // upgradeTimeout bounds the writing of the answer to an upgrade.
 const upgradeTimeout = 10 * time.Second
-
-// nodeConn is a Noise connection of a node.
-type nodeConn struct {
-	*noiseconn.Conn
-	from netip.Addr // where it comes from, as far as the listener knows
-	base string     // scheme and host by which the node reached the server
-}
 
 // serveUpgrade answers /ts2021: the upgrade of section 3.3 of the wire document
 // control, and the WebSocket variant of section 3.9.
@@ -46,7 +40,7 @@ func (s *Server) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 
 // handshake answers a client's first message, or refuses the request and
 // returns nil.
-func (s *Server) handshake(w http.ResponseWriter, header string) (*noise.Session, []byte) {
+func (s *Server) handshake(w http.ResponseWriter, r *http.Request, header string) (*noise.Session, []byte) {
 	if header == "" {
 		s.refuse(w, "ts2021", http.StatusBadRequest, "missing Tailscale handshake header")
 		return nil, nil
@@ -56,12 +50,22 @@ func (s *Server) handshake(w http.ResponseWriter, header string) (*noise.Session
 		s.refuse(w, "ts2021", http.StatusBadRequest, "invalid tailscale handshake header")
 		return nil, nil
 	}
+	if !s.admitUpgrade(w, r, time.Now()) {
+		return nil, nil
+	}
+	if !acquire(r.Context(), s.upgrades.slots) {
+		s.metrics.request("ts2021", statusGone)
+		return nil, nil
+	}
 	session, response, err := noise.Respond(s.cfg.PrivateKey, initiation)
+	<-s.upgrades.slots
 	if err != nil {
 		s.refuse(w, "ts2021", http.StatusBadRequest, err.Error())
 		return nil, nil
 	}
-	if v := control.CapabilityVersion(session.Version()); !v.Supported() {
+	// Nodes too old for this server may come in as far as to be told so when they
+	// register: of a refusal here their users would see nothing.
+	if v := control.CapabilityVersion(session.Version()); v < control.VersionEarlyPayload {
 		s.refuse(w, "ts2021", http.StatusBadRequest, unsupportedVersion(v))
 		return nil, nil
 	}
@@ -74,7 +78,7 @@ func (s *Server) upgradeRaw(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, "ts2021", http.StatusBadRequest, "make request over HTTP/1")
 		return
 	}
-	session, response := s.handshake(w, r.Header.Get(noiseconn.HandshakeHeader))
+	session, response := s.handshake(w, r, r.Header.Get(noiseconn.HandshakeHeader))
 	if session == nil {
 		return
 	}
@@ -107,15 +111,16 @@ func (s *Server) upgradeRaw(w http.ResponseWriter, r *http.Request) {
 	}
 	s.metrics.request("ts2021", http.StatusSwitchingProtocols)
 	conn.SetDeadline(time.Time{})
-	s.serveConn(noiseconn.New(conn, session, leftover), r)
+	s.serveConn(noiseconn.New(conn, session, leftover), conn, r)
 }
 
 func (s *Server) upgradeWebSocket(w http.ResponseWriter, r *http.Request) {
-	session, response := s.handshake(w, r.URL.Query().Get(noiseconn.HandshakeHeader))
+	session, response := s.handshake(w, r, r.URL.Query().Get(noiseconn.HandshakeHeader))
 	if session == nil {
 		return
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	hijacked := &connlimit.Hijacked{ResponseWriter: w}
+	ws, err := websocket.Accept(hijacked, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{noiseconn.UpgradeProtocol},
 		InsecureSkipVerify: true, // any origin: Noise is the authentication
 		CompressionMode:    websocket.CompressionDisabled,
@@ -138,11 +143,11 @@ func (s *Server) upgradeWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	s.metrics.request("ts2021", http.StatusSwitchingProtocols)
 	conn.SetDeadline(time.Time{})
-	s.serveConn(noiseconn.New(conn, session, nil), r)
+	s.serveConn(noiseconn.New(conn, session, nil), hijacked.Conn(), r)
 }
 
-// serveConn hands a connection to the HTTP/2 server.
-func (s *Server) serveConn(c *noiseconn.Conn, r *http.Request) {
+// serveConn hands a connection, made of what the listener gave, to the HTTP/2 server.
+func (s *Server) serveConn(c *noiseconn.Conn, outer net.Conn, r *http.Request) {
 	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"
@@ -150,8 +155,15 @@ func (s *Server) serveConn(c *noiseconn.Conn, r *http.Request) {
 	from, _ := netip.ParseAddrPort(r.RemoteAddr)
 	// Lifted again when the HTTP/2 preface has come.
 	c.SetReadDeadline(time.Now().Add(headerTimeout))
-	if !s.conns.put(&nodeConn{Conn: c, from: from.Addr().Unmap(), base: scheme + "://" + r.Host}) {
-		c.Close()
+	nc := s.newConn(c, outer)
+	nc.from, nc.base = from.Addr().Unmap(), scheme+"://"+r.Host
+	if old := s.machines.add(nc); old != nil {
+		s.metrics.replaced.Inc()
+		s.log.Debug("too many connections of one machine, closing its oldest", "machine", old.Peer().ShortString(), "from", old.from)
+		old.Close()
+	}
+	if !s.conns.put(nc) {
+		nc.Close()
 	}
 }
 

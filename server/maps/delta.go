@@ -31,6 +31,7 @@ type delta struct {
 	now     time.Time
 	touches []touch  // by node ID
 	general [][]byte // members for everybody, JSON: name and value by turns
+	rebuild bool     // users have appeared or changed
 	shared  encoded  // for viewers that are not touched; without a body there is nothing to tell
 }
 
@@ -90,6 +91,7 @@ func (d *delta) merge() {
 		d.touches[i].op = d.operation(&d.touches[i])
 	}
 	d.addGeneral(derpMap, users)
+	d.rebuild = len(d.general) > 0 || d.newOwner()
 	d.shared.body = d.body(0, nil)
 }
 
@@ -223,6 +225,30 @@ func (d *delta) addGeneral(derpMap bool, users map[control.UserID]*tailnet.User)
 	}
 }
 
+// newOwner reports whether a user appears of whom viewers of the class have seen no
+// node so far.
+func (d *delta) newOwner() bool {
+	isNew := map[control.UserID]bool{}
+	for i := range d.touches {
+		if t := &d.touches[i]; t.op.profile != nil {
+			isNew[ownerID(t.new)] = true
+		}
+	}
+	if len(isNew) == 0 {
+		return false
+	}
+	for n := range d.snap.Nodes(d.class.Tailnet) {
+		if id := ownerID(n); isNew[id] && d.hub.cfg.Visibility.Sees(d.class, n) {
+			if t := d.touched(n.ID); t == nil || t.op.profile == nil {
+				if delete(isNew, id); len(isNew) == 0 {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
 // body returns the JSON for a viewer, without the touch of the node except (0
 // for none) and with self, the JSON of the viewer's own node, when not nil. It
 // returns nil when there is nothing to tell.
@@ -258,6 +284,12 @@ func (d *delta) body(except control.NodeID, self []byte) []byte {
 			continue
 		}
 		o.raw(string(d.general[i]), d.general[i+1])
+	}
+	if d.rebuild && profiles != nil {
+		// What viewers know already has them put their map together anew. Official
+		// nodes of version 1.102 show the users of the last map that they did so
+		// for, and who came after them as a number.
+		o.value("Domain", d.hub.cfg.Domain)
 	}
 	o.list("PeersRemoved", removes)
 	o.list("PeersChanged", upserts)

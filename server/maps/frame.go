@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -11,14 +12,14 @@ import (
 	"github.com/ginnel/ginnel/wire/control"
 )
 
-// newEncoder returns the one zstd encoder of a hub. EncodeAll may be called by
-// many goroutines; no more than builders of them work at a time. The lowest
-// level is the right one: frames are made far more often than they are large.
-func newEncoder(builders int) *zstd.Encoder {
-	enc, err := zstd.NewWriter(nil,
+// newEncoder returns a zstd encoder of a hub. EncodeAll may be called by many
+// goroutines; no more than builders of them work at a time. The lowest level is
+// the right one: frames are made far more often than they are large.
+func newEncoder(builders int, o ...zstd.EOption) *zstd.Encoder {
+	enc, err := zstd.NewWriter(nil, append(o,
 		zstd.WithEncoderLevel(zstd.SpeedFastest),
 		zstd.WithEncoderConcurrency(builders),
-		zstd.WithLowerEncoderMem(true))
+		zstd.WithLowerEncoderMem(true))...)
 	if err != nil { // only an option out of range fails
 		panic(fmt.Sprintf("maps: zstd encoder: %v", err))
 	}
@@ -32,9 +33,34 @@ func (h *Hub) appendFrame(dst, body []byte, compress bool) []byte {
 	}
 	at := len(dst)
 	dst = append(dst, make([]byte, control.FrameHeaderLen)...)
-	dst = h.zstd.EncodeAll(body, dst)
+	return finishFrame(h.zstd.EncodeAll(body, dst), at)
+}
+
+// finishFrame writes the length of the frame that begins at index at of dst and
+// ends with it.
+func finishFrame(dst []byte, at int) []byte {
 	binary.LittleEndian.PutUint32(dst[at:], uint32(len(dst)-at-control.FrameHeaderLen))
 	return dst
+}
+
+// zstd frame header (RFC 8878, section 3.1.1): where the descriptor and the content
+// size stand in a frame that has a window descriptor and no dictionary.
+const (
+	zstdDescriptor  = 4
+	zstdContentSize = 6
+)
+
+// appendPiece appends body as a zstd frame that does not tell the size of its
+// content. Where several frames make one whole, decoders take that size for the
+// exact room that they need next, and move all that they have for every frame;
+// without it their buffer doubles.
+func (h *Hub) appendPiece(dst, body []byte) []byte {
+	at := len(dst)
+	dst = h.pieces.EncodeAll(body, dst)
+	descriptor := &dst[at+zstdDescriptor]
+	sizeLen := [4]int{0, 2, 4, 8}[*descriptor>>6]
+	*descriptor &= 0x3f
+	return slices.Delete(dst, at+zstdContentSize, at+zstdContentSize+sizeLen)
 }
 
 // Frame returns body, the JSON of a map response, as one frame of a stream.

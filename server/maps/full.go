@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -27,68 +28,150 @@ func (h *Hub) full(ctx context.Context, snap *tailnet.Snapshot, viewer *tailnet.
 		return nil, ctx.Err()
 	}
 	defer func() { <-h.slots }()
+	f := &fullMap{hub: h, snap: snap, viewer: viewer, now: time.Now()}
+	if !o.OmitPeers {
+		f.findPeers()
+	}
 	pooled := bodies.Get().(*[]byte)
 	defer bodies.Put(pooled)
-	body := h.fullBody((*pooled)[:0], snap, viewer, o, gone)
-	*pooled = body[:0]
+	head := f.head((*pooled)[:0], gone)
+	var frame []byte
+	var size int
+	if o.Compress {
+		frame, size = f.pack(head)
+	} else {
+		head = f.appendPeers(head)
+		frame, size = control.AppendFrame(nil, head), len(head)
+	}
+	*pooled = head[:0]
 	h.stats.full.Add(1)
-	h.stats.fullBytes.Add(uint64(len(body)))
-	return slices.Clip(h.appendFrame(make([]byte, 0, control.FrameHeaderLen+len(body)/4), body, o.Compress)), nil
+	h.stats.fullBytes.Add(uint64(size))
+	return frame, nil
 }
 
-func (h *Hub) fullBody(buf []byte, snap *tailnet.Snapshot, viewer *tailnet.Node, opts Options, gone []control.NodeID) []byte {
-	now := time.Now()
+// fullMap is a full map in the making.
+type fullMap struct {
+	hub    *Hub
+	snap   *tailnet.Snapshot
+	viewer *tailnet.Node
+	now    time.Time
+
+	class Class
+	nodes []*tailnet.Node // what the class sees, by ID; the viewer may be among them
+	peers int             // how many of them are peers
+}
+
+// findPeers collects what the viewer sees.
+func (f *fullMap) findPeers() {
+	vis := f.hub.cfg.Visibility
+	f.class = vis.Class(f.viewer)
+	f.nodes = make([]*tailnet.Node, 0, f.snap.NodeCount())
+	for n := range f.snap.Nodes(f.viewer.TailnetID) {
+		if !vis.Sees(f.class, n) {
+			continue
+		}
+		f.nodes = append(f.nodes, n)
+		if n.ID != f.viewer.ID {
+			f.peers++
+		}
+	}
+}
+
+// head writes everything but the peers. When there are peers it leaves off where
+// the first of them goes.
+func (f *fullMap) head(buf []byte, gone []control.NodeID) []byte {
+	h := f.hub
 	o := newObject(buf)
-	o.value("Node", h.selfNode(viewer, now))
+	o.value("Node", h.selfNode(f.viewer, f.now))
 	o.value("DERPMap", h.cfg.DERPMap())
-	users := map[control.UserID]*tailnet.Node{ownerID(viewer): viewer} // a node of each
-	peers := 0
-	if !opts.OmitPeers {
-		peers = h.appendPeers(o, snap, viewer, now, users)
-	}
-	if peers == 0 && len(gone) > 0 {
-		o.value("PeersRemoved", slices.DeleteFunc(gone, func(id control.NodeID) bool { return id == viewer.ID }))
-	}
 	o.value("DNSConfig", h.dnsConfig())
 	o.value("Domain", h.cfg.Domain)
 	o.value("CollectServices", control.False)
-	o.value("PacketFilters", h.cfg.Visibility.Filters(viewer))
-	profiles := make([]control.UserProfile, 0, len(users))
-	for _, id := range slices.Sorted(maps.Keys(users)) {
-		profiles = append(profiles, OwnerProfile(snap, users[id]))
-	}
-	o.value("UserProfiles", profiles)
+	o.value("PacketFilters", h.cfg.Visibility.Filters(f.viewer))
+	o.value("UserProfiles", f.profiles())
 	o.raw("SSHPolicy", []byte(`{"rules":[]}`)) // nobody may come in by SSH
-	o.value("ControlTime", now.UTC())
+	o.value("ControlTime", f.now.UTC())
 	o.value("Debug", &control.Debug{DisableLogTail: true})
+	if f.peers > 0 {
+		o.key("Peers")
+		return append(o.buf, '[')
+	}
+	if len(gone) > 0 {
+		o.value("PeersRemoved", slices.DeleteFunc(gone, func(id control.NodeID) bool { return id == f.viewer.ID }))
+	}
 	return o.end()
 }
 
-// appendPeers writes the peers that the viewer sees, notes a node of each of
-// their users, and returns how many there are.
-func (h *Hub) appendPeers(o *object, snap *tailnet.Snapshot, viewer *tailnet.Node, now time.Time, users map[control.UserID]*tailnet.Node) int {
-	class := h.cfg.Visibility.Class(viewer)
-	count := 0
-	for n := range snap.Nodes(viewer.TailnetID) {
-		if n.ID == viewer.ID || !h.cfg.Visibility.Sees(class, n) {
-			continue
-		}
-		if count == 0 {
-			o.key("Peers")
-			o.buf = append(o.buf, '[')
-		} else {
-			o.buf = append(o.buf, ',')
-		}
-		count++
-		o.buf = append(o.buf, h.nodes.peer(n, now)...)
-		if id := ownerID(n); users[id] == nil {
-			users[id] = n
+// peersEnd closes the list of peers and the map.
+const peersEnd = "]}"
+
+// profiles returns the owners of all nodes that the map holds.
+func (f *fullMap) profiles() []control.UserProfile {
+	users := map[control.UserID]*tailnet.Node{ownerID(f.viewer): f.viewer} // a node of each
+	last := ownerID(f.viewer)
+	for _, n := range f.nodes {
+		if id := ownerID(n); id != last {
+			users[id], last = n, id
 		}
 	}
-	if count > 0 {
-		o.buf = append(o.buf, ']')
+	out := make([]control.UserProfile, 0, len(users))
+	for _, id := range slices.Sorted(maps.Keys(users)) {
+		out = append(out, OwnerProfile(f.snap, users[id]))
 	}
-	return count
+	return out
+}
+
+// self returns the viewer as it stands among the nodes, or nil.
+func (f *fullMap) self() *tailnet.Node {
+	i, ok := slices.BinarySearchFunc(f.nodes, f.viewer.ID, func(n *tailnet.Node, id control.NodeID) int { return cmp.Compare(n.ID, id) })
+	if !ok {
+		return nil
+	}
+	return f.nodes[i]
+}
+
+// appendPeers appends the peers to the head and ends the map.
+func (f *fullMap) appendPeers(head []byte) []byte {
+	if f.peers == 0 {
+		return head
+	}
+	head = f.hub.appendNodes(head, f.nodes, f.self(), true, f.now)
+	return append(head, peersEnd...)
+}
+
+// pack returns the map compressed and framed, and its size before that. The blocks
+// of peers are shared with other full maps, but for the one that the viewer is in.
+func (f *fullMap) pack(head []byte) (frame []byte, size int) {
+	h := f.hub
+	pieces := [][]byte{nil}
+	size, packed := len(head), 0
+	if f.peers > 0 {
+		self := f.self()
+		for nodes := f.nodes; len(nodes) > 0; {
+			run := nodes[:cutBlock(nodes)]
+			nodes = nodes[len(run):]
+			var data []byte
+			var n int
+			if first := len(pieces) == 1; self != nil && run[0].ID <= self.ID && self.ID <= run[len(run)-1].ID {
+				data, n = h.packRun(run, self, first, f.now)
+			} else {
+				p := h.blocks.pack(h.blocks.get(f.class, run, f.now), first, f.now)
+				data, n = p.data, p.size
+			}
+			if n > 0 {
+				pieces = append(pieces, data)
+				size, packed = size+n, packed+len(data)
+			}
+		}
+		pieces = append(pieces, h.peersEnd)
+		size, packed = size+len(peersEnd), packed+len(h.peersEnd)
+	}
+	pieces[0] = h.appendPiece(nil, head)
+	frame = make([]byte, control.FrameHeaderLen, control.FrameHeaderLen+len(pieces[0])+packed)
+	for _, p := range pieces {
+		frame = append(frame, p...)
+	}
+	return finishFrame(frame, 0), size
 }
 
 // dnsConfig turns MagicDNS on for the base domain and nothing else.

@@ -75,9 +75,13 @@ type Stats struct {
 	Published uint64 // change sets told
 	Full      uint64 // full maps built
 	FullBytes uint64 // their size before compression
-	Encoded   uint64 // delta frames encoded
-	Shared    uint64 // delta frames that were encoded already
-	Lost      uint64 // streams that fell behind
+
+	BlocksEncoded uint64 // blocks of peers packed for full maps
+	BlocksShared  uint64 // blocks of peers that were packed already
+
+	Encoded uint64 // delta frames encoded
+	Shared  uint64 // delta frames that were encoded already
+	Lost    uint64 // streams that fell behind
 }
 
 // entry is one change set of the log.
@@ -90,16 +94,20 @@ type entry struct {
 // use.
 type Hub struct {
 	cfg    Config
-	zstd   *zstd.Encoder
+	zstd   *zstd.Encoder // of frames
+	pieces *zstd.Encoder // of appendPiece
 	nodes  nodeCache
+	blocks blockCache
 	slots  chan struct{} // held by those who build a full map
 	cancel func()        // ends the subscription
 	signal chan struct{} // something was appended, or enough streams have caught up
 	stop   chan struct{}
 	done   chan struct{}
 
+	peersEnd []byte // what follows the last block of peers, packed
+
 	stats struct {
-		published, full, fullBytes, encoded, shared, lost atomic.Uint64
+		published, full, fullBytes, blocksEncoded, blocksShared, encoded, shared, lost atomic.Uint64
 	}
 
 	mu       sync.Mutex
@@ -141,6 +149,7 @@ func NewHub(src Source, cfg Config) *Hub {
 	h := &Hub{
 		cfg:     cfg,
 		zstd:    newEncoder(builders),
+		pieces:  newEncoder(builders, zstd.WithSingleSegment(false)),
 		slots:   make(chan struct{}, builders),
 		signal:  make(chan struct{}, 1),
 		stop:    make(chan struct{}),
@@ -149,6 +158,8 @@ func NewHub(src Source, cfg Config) *Hub {
 		deltas:  map[deltaKey]*delta{},
 	}
 	h.nodes.init(h)
+	h.blocks.init(h)
+	h.peersEnd = h.appendPiece(nil, []byte(peersEnd))
 	// Changes that come in before the first snapshot is in place wait for mu.
 	h.mu.Lock()
 	h.latest, h.cancel = src.Subscribe(h.append)
@@ -185,9 +196,13 @@ func (h *Hub) Stats() Stats {
 		Published: h.stats.published.Load(),
 		Full:      h.stats.full.Load(),
 		FullBytes: h.stats.fullBytes.Load(),
-		Encoded:   h.stats.encoded.Load(),
-		Shared:    h.stats.shared.Load(),
-		Lost:      h.stats.lost.Load(),
+
+		BlocksEncoded: h.stats.blocksEncoded.Load(),
+		BlocksShared:  h.stats.blocksShared.Load(),
+
+		Encoded: h.stats.encoded.Load(),
+		Shared:  h.stats.shared.Load(),
+		Lost:    h.stats.lost.Load(),
 	}
 }
 
@@ -308,6 +323,7 @@ func (h *Hub) publish() bool {
 	}
 	h.stats.published.Add(end - h.head)
 	h.nodes.sweep(h.latest)
+	h.blocks.sweep(time.Now())
 	h.head, h.headSnap = end, h.latest
 	h.told, h.delivery = time.Now(), 0
 	h.behind = 0

@@ -593,7 +593,7 @@ func TestUserChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		want := fmt.Sprintf(`{"UserProfiles":[{"ID":%d,"LoginName":"u@example.com","DisplayName":"U"}]}`, w.user.ID)
+		want := fmt.Sprintf(`{"Domain":"tail.ginnel.internal","UserProfiles":[{"ID":%d,"LoginName":"u@example.com","DisplayName":"U"}]}`, w.user.ID)
 		if got := w.text(s); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}

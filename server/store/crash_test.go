@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ginnel/ginnel/server/tailnet"
 	"github.com/ginnel/ginnel/wire/control"
@@ -29,7 +30,7 @@ func crashChild(dir string) {
 	if err != nil {
 		fail(err)
 	}
-	svc, err := tailnet.Open(context.Background(), s, tailnet.Options{})
+	svc, err := tailnet.Open(context.Background(), s, tailnet.Options{OnlineEvery: 2 * time.Millisecond})
 	if err != nil {
 		fail(err)
 	}
@@ -49,7 +50,11 @@ func crashChild(dir string) {
 		wg.Go(func() {
 			for {
 				p := tailnet.RegisterParams{Machine: key.NewMachine().Public(), NodeKey: key.NewNode().Public(), AuthKey: secret}
-				if _, err := svc.Register(ctx, p); err != nil {
+				r, err := svc.Register(ctx, p)
+				if err != nil {
+					fail(err)
+				}
+				if err := svc.SetOnline(ctx, r.Node.ID); err != nil {
 					fail(err)
 				}
 				// One write a line: what the parent reads was answered.
@@ -60,10 +65,12 @@ func crashChild(dir string) {
 	wg.Wait()
 }
 
-// kill -9 loses nothing that was acknowledged.
+// kill -9 loses nothing that was acknowledged, and nobody was last seen earlier than
+// it was known to be before.
 func TestCrash(t *testing.T) {
 	dir := t.TempDir()
 	acked := map[string]bool{}
+	seen := map[control.NodeID]time.Time{}
 	for round := range 4 {
 		cmd := selfCommand(dir)
 		var stderr strings.Builder
@@ -88,7 +95,7 @@ func TestCrash(t *testing.T) {
 		if stderr.Len() > 0 {
 			t.Fatalf("round %d: the child failed by itself: %s", round, stderr.String())
 		}
-		checkAcked(t, dir, acked)
+		checkAcked(t, dir, acked, seen)
 	}
 	if len(acked) < 80 {
 		t.Fatalf("only %d joins were acknowledged", len(acked))
@@ -96,7 +103,7 @@ func TestCrash(t *testing.T) {
 }
 
 // checkAcked reopens the database as a server started anew would.
-func checkAcked(t *testing.T, dir string, acked map[string]bool) {
+func checkAcked(t *testing.T, dir string, acked map[string]bool, seen map[control.NodeID]time.Time) {
 	t.Helper()
 	s, err := Open(dir)
 	if err != nil {
@@ -121,6 +128,18 @@ func checkAcked(t *testing.T, dir string, acked map[string]bool) {
 	}
 	if lost > 0 {
 		t.Errorf("%d of %d acknowledged joins are lost", lost, len(acked))
+	}
+	noted := 0
+	for n := range snap.Nodes(tailnet.DefaultTailnet) {
+		if n.LastSeen.Before(seen[n.ID]) {
+			t.Errorf("node %d was last seen at %v, and at %v before the crash", n.ID, n.LastSeen, seen[n.ID])
+		}
+		if seen[n.ID] = n.LastSeen; n.LastSeen.After(n.Created) {
+			noted++ // nodes here do nothing but join and stay
+		}
+	}
+	if noted == 0 {
+		t.Errorf("none of %d nodes was seen after it joined", snap.NodeCount())
 	}
 	var uses int64
 	for k := range snap.AuthKeys(tailnet.DefaultTailnet) {

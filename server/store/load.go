@@ -20,7 +20,7 @@ import (
 func (s *SQLite) Load(ctx context.Context) (*tailnet.State, error) {
 	st := &tailnet.State{}
 	err := s.read(ctx, func(c *sqlite.Conn) error {
-		return errors.Join(loadState(c, st), loadUsers(c, st), loadAuthKeys(c, st), loadNodes(c, st))
+		return errors.Join(loadState(c, st), loadUsers(c, st), loadAuthKeys(c, st), loadNodes(c, st), loadOnline(c, st))
 	})
 	if err != nil {
 		return nil, err

@@ -308,7 +308,8 @@ func TestMigrations(t *testing.T) {
 	if err := tryCommits(s, 3); err != nil {
 		t.Fatal(err)
 	}
-	steps := append(migrations(), migration{"0002_test.sql", `CREATE TABLE more (x INTEGER) STRICT; ALTER TABLE users ADD COLUMN y TEXT;`})
+	known := len(migrations())
+	steps := append(migrations(), migration{"9001_test.sql", `CREATE TABLE more (x INTEGER) STRICT; ALTER TABLE users ADD COLUMN y TEXT;`})
 	if err := migrate(s.writer, s.path, steps); err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +318,7 @@ func TestMigrations(t *testing.T) {
 	}
 	// The database as it was stands beside it, and can be restored.
 	old := filepath.Join(t.TempDir(), "old")
-	if err := Restore(old, s.path+".before-upgrade-from-1"); err != nil {
+	if err := Restore(old, fmt.Sprintf("%s.before-upgrade-from-%d", s.path, known)); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := open(t, old).Load(t.Context()); err != nil || len(st.Users) != 3 {
@@ -325,9 +326,9 @@ func TestMigrations(t *testing.T) {
 	}
 
 	// A step that fails half-way leaves nothing.
-	broken := append(steps, migration{"0003_broken.sql", `CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);`})
+	broken := append(steps, migration{"9002_broken.sql", `CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);`})
 	err := migrate(s.writer, s.path, broken)
-	if err == nil || !strings.Contains(err.Error(), "0003_broken.sql") {
+	if err == nil || !strings.Contains(err.Error(), "9002_broken.sql") {
 		t.Errorf("broken migration: %v", err)
 	}
 	if v, err := schemaVersion(s.writer); err != nil || v != len(steps) {
@@ -341,7 +342,8 @@ func TestMigrations(t *testing.T) {
 // A migration never changes once databases may have taken it.
 func TestMigrationsAreFrozen(t *testing.T) {
 	frozen := map[string]string{
-		"0001_init.sql": "c7f1d6515855f573f35947588985662e7876f30d7504b440f1b147b0f742e52c",
+		"0001_init.sql":   "c7f1d6515855f573f35947588985662e7876f30d7504b440f1b147b0f742e52c",
+		"0002_online.sql": "3a624d93d040a018c8c649e896c4020b8de6fdce2404eaa024f9209a85c896f6",
 	}
 	for _, m := range migrations() {
 		if got := fmt.Sprintf("%x", sha256.Sum256([]byte(m.script))); frozen[m.name] != got {

@@ -100,7 +100,7 @@ func (t *tx) joinNew(j joinParams) (*Node, error) {
 func (t *tx) takeClaims(n *Node, j joinParams) {
 	n.LockKey = j.LockKey
 	n.Cap = j.Cap
-	n.LastSeen = t.now
+	n.LastSeen = t.laterSeen(n, t.now)
 	t.takeHostinfo(n, j.Hostinfo)
 	if n.GivenName == "" {
 		n.GivenName = t.uniqueLabel(n.TailnetID, n.ID, labelOf(n.Hostinfo.Hostname))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -14,9 +15,15 @@ import (
 )
 
 const (
-	// maxLogins bounds the pending logins. The one looked at longest ago goes
-	// first; a node that waits on it gets a new one.
-	maxLogins = 1024
+	// maxLogins and maxLoginBytes bound the pending logins. When there are too
+	// many, the one looked at longest ago goes, of those from where the most of
+	// them came: nobody can push out the logins of others by making many. A node
+	// that waits on one that is gone gets a new one.
+	maxLogins     = 4096
+	maxLoginBytes = 16 << 20 // what the nodes said of themselves
+	// maxMachineLogins is how many of them one machine may have, each with a node
+	// key of its own.
+	maxMachineLogins = 4
 	// maxLoginAge is how long a pending login stays: nodes offer its URL to
 	// their user for a week.
 	maxLoginAge = 7 * 24 * time.Hour
@@ -24,10 +31,14 @@ const (
 
 // loginTable holds the pending logins.
 type loginTable struct {
-	mu     sync.Mutex
-	byID   map[string]*login
-	byNode map[loginNode]*login
-	recent *list.List // of *login, the most recently used in front
+	mu        sync.Mutex
+	byID      map[string]*login
+	byNode    map[loginNode]*login
+	byMachine map[key.MachinePublic][]*login // oldest first
+	bySource  map[netip.Prefix]*loginSource
+	bytes     int
+	uses      uint64 // counts looks at logins
+	dropped   uint64 // counts those that went for others
 }
 
 type loginNode struct {
@@ -35,9 +46,18 @@ type loginNode struct {
 	node    key.NodePublic
 }
 
+// loginSource is where logins came from: an IPv4 address or an IPv6 /48 network.
+type loginSource struct {
+	recent *list.List // of *login, the most recently used in front
+	bytes  int
+}
+
 type login struct {
 	PendingLogin
 	params RegisterParams
+	bytes  int
+	used   uint64 // see loginTable.uses
+	source *loginSource
 	elem   *list.Element
 	// done is closed when the login is decided or dropped; node and err are
 	// set before. ErrLoginUnknown says that it was dropped.
@@ -49,16 +69,21 @@ type login struct {
 func (t *loginTable) init() {
 	t.byID = map[string]*login{}
 	t.byNode = map[loginNode]*login{}
-	t.recent = list.New()
+	t.byMachine = map[key.MachinePublic][]*login{}
+	t.bySource = map[netip.Prefix]*loginSource{}
 }
 
-// begin starts a login and returns its ID. A node that has one keeps it.
-func (t *loginTable) begin(p RegisterParams, tags []string, now time.Time) string {
+// loginOverhead is what a login costs in bytes besides the node's host information.
+const loginOverhead = 1 << 10
+
+// begin starts a login and returns its ID. A node that has one keeps it. size is
+// that of the node's host information in bytes.
+func (t *loginTable) begin(p RegisterParams, tags []string, size int, now time.Time) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	node := loginNode{p.Machine, p.NodeKey}
 	if l := t.byNode[node]; l != nil && now.Sub(l.Created) < maxLoginAge {
-		t.recent.MoveToFront(l.elem)
+		t.use(l)
 		return l.ID
 	} else if l != nil {
 		t.drop(l, nil, ErrLoginUnknown)
@@ -78,14 +103,77 @@ func (t *loginTable) begin(p RegisterParams, tags []string, now time.Time) strin
 			From:      p.From,
 		},
 		params: p,
+		bytes:  loginOverhead + size,
 		done:   make(chan struct{}),
 	}
-	l.elem = t.recent.PushFront(l)
-	t.byID[l.ID], t.byNode[node] = l, l
-	for len(t.byID) > maxLogins {
-		t.drop(t.recent.Back().Value.(*login), nil, ErrLoginUnknown)
+	if of := t.byMachine[p.Machine]; len(of) >= maxMachineLogins {
+		t.evict(of[0])
+	}
+	t.add(l, node)
+	for len(t.byID) > maxLogins || t.bytes > maxLoginBytes {
+		t.evict(t.leastDue())
 	}
 	return l.ID
+}
+
+// add puts a login in. The caller holds mu.
+func (t *loginTable) add(l *login, node loginNode) {
+	from := sourceOf(l.From)
+	if l.source = t.bySource[from]; l.source == nil {
+		l.source = &loginSource{recent: list.New()}
+		t.bySource[from] = l.source
+	}
+	l.elem = l.source.recent.PushFront(l)
+	l.source.bytes += l.bytes
+	t.bytes += l.bytes
+	t.byID[l.ID], t.byNode[node] = l, l
+	t.byMachine[l.Machine] = append(t.byMachine[l.Machine], l)
+	t.use(l)
+}
+
+// sourceOf is what counts as one source of logins.
+func sourceOf(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 32
+	if a.Is6() {
+		bits = 48
+	}
+	p, _ := a.Prefix(bits) // zero for no address
+	return p
+}
+
+// use notes that somebody looked at a login. The caller holds mu.
+func (t *loginTable) use(l *login) {
+	t.uses++
+	l.used = t.uses
+	l.source.recent.MoveToFront(l.elem)
+}
+
+// leastDue returns the login that goes when there are too many: of the source that
+// holds the most, the one used longest ago. The caller holds mu.
+func (t *loginTable) leastDue() *login {
+	var worst *loginSource
+	var oldest *login
+	for _, s := range t.bySource {
+		l := s.recent.Back().Value.(*login)
+		if worst == nil || s.bytes > worst.bytes || s.bytes == worst.bytes && l.used < oldest.used {
+			worst, oldest = s, l
+		}
+	}
+	return oldest
+}
+
+// evict drops a login for another. The caller holds mu.
+func (t *loginTable) evict(l *login) {
+	t.dropped++
+	t.drop(l, nil, ErrLoginUnknown)
+}
+
+// evicted counts the logins that went for others.
+func (t *loginTable) evicted() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dropped
 }
 
 // drop takes a login out and tells those who wait on it. The caller holds mu.
@@ -95,7 +183,16 @@ func (t *loginTable) drop(l *login, n *Node, err error) {
 	}
 	delete(t.byID, l.ID)
 	delete(t.byNode, loginNode{l.Machine, l.NodeKey})
-	t.recent.Remove(l.elem)
+	rest := slices.DeleteFunc(t.byMachine[l.Machine], func(o *login) bool { return o == l })
+	if t.byMachine[l.Machine] = rest; len(rest) == 0 {
+		delete(t.byMachine, l.Machine)
+	}
+	l.source.recent.Remove(l.elem)
+	l.source.bytes -= l.bytes
+	t.bytes -= l.bytes
+	if l.source.recent.Len() == 0 {
+		delete(t.bySource, sourceOf(l.From))
+	}
 	l.node, l.err = n, err
 	close(l.done)
 }
@@ -119,7 +216,7 @@ func (t *loginTable) find(id string) *login {
 		t.drop(l, nil, ErrLoginUnknown)
 		return nil
 	}
-	t.recent.MoveToFront(l.elem)
+	t.use(l)
 	return l
 }
 

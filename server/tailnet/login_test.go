@@ -3,6 +3,9 @@ package tailnet
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,11 +157,13 @@ func TestPendingLoginsAreBounded(t *testing.T) {
 	first := newDevice("first").params()
 	firstID := f.wantStatus(first, LoginPending).LoginID
 	waiting := f.follow(first, firstID)
-	for f.PendingLogins()[0].ID == firstID {
+	pending := func() bool { // without looking at it as a user of it would
+		f.logins.mu.Lock()
+		defer f.logins.mu.Unlock()
+		return f.logins.byID[firstID] != nil
+	}
+	for pending() {
 		f.wantStatus(newDevice("x").params(), LoginPending)
-		if len(f.PendingLogins()) > maxLogins {
-			t.Fatalf("%d pending logins", len(f.PendingLogins()))
-		}
 	}
 	if len(f.PendingLogins()) != maxLogins {
 		t.Errorf("%d pending logins, want %d", len(f.PendingLogins()), maxLogins)
@@ -166,6 +171,80 @@ func TestPendingLoginsAreBounded(t *testing.T) {
 	// The node that waited on the one pushed out gets a new one.
 	if a := <-waiting; a.err != nil || a.r.Status != LoginPending || a.r.LoginID == firstID {
 		t.Errorf("followup of a login pushed out: %+v", a)
+	}
+}
+
+// Whoever makes many logins pushes out their own, however many keys they have, and
+// not those of others.
+func TestLoginsOfOthersStay(t *testing.T) {
+	f := start(t, Options{})
+	from := func(addr string) RegisterParams {
+		p := newDevice("x").params()
+		p.From = netip.MustParseAddr(addr)
+		return p
+	}
+	honest := []string{"192.0.2.1", "192.0.2.2", "2001:db8:1::1", "192.0.2.1"}
+	var ids []string
+	for _, addr := range honest {
+		ids = append(ids, f.wantStatus(from(addr), LoginPending).LoginID)
+	}
+	flood := f.wantStatus(from("2001:db8:2::1"), LoginPending).LoginID
+	for i := range maxLogins + 100 { // a /48 counts as one
+		f.wantStatus(from(fmt.Sprintf("2001:db8:2:%x::%x", i%500, i)), LoginPending)
+	}
+	// A late one finds room too.
+	ids = append(ids, f.wantStatus(from("192.0.2.3"), LoginPending).LoginID)
+	for i, id := range ids {
+		if _, ok := f.PendingLogin(id); !ok {
+			t.Errorf("login %d was pushed out", i)
+		}
+	}
+	if _, ok := f.PendingLogin(flood); ok {
+		t.Error("the oldest of the flood is still there")
+	}
+	if n := len(f.PendingLogins()); n != maxLogins {
+		t.Errorf("%d pending logins, want %d", n, maxLogins)
+	}
+	if got, want := f.Stats().LoginsEvicted, uint64(len(ids)+1+maxLogins+100-maxLogins); got != want {
+		t.Errorf("%d evicted, want %d", got, want)
+	}
+}
+
+// A machine has a few logins at most, the newest, and large ones count for more.
+func TestLoginsOfOneMachine(t *testing.T) {
+	f := start(t, Options{})
+	d := newDevice("a")
+	var ids []string
+	for range maxMachineLogins + 2 {
+		var p RegisterParams
+		d, p = d.rotated()
+		ids = append(ids, f.wantStatus(p, LoginPending).LoginID)
+	}
+	for i, id := range ids {
+		if _, ok := f.PendingLogin(id); ok != (i >= 2) {
+			t.Errorf("login %d of %d: pending is %v", i, len(ids), ok)
+		}
+	}
+	for range 2 * maxLoginBytes / maxHostinfo {
+		p := newDevice("big").params()
+		p.From = netip.MustParseAddr("192.0.2.9")
+		p.Hostinfo.Package = strings.Repeat("x", maxHostinfo-1000)
+		f.wantStatus(p, LoginPending)
+	}
+	if n, most := len(f.PendingLogins()), maxMachineLogins+maxLoginBytes/(maxHostinfo-1000); n > most {
+		t.Errorf("%d large logins are kept, %d have room", n, most)
+	}
+	if _, ok := f.PendingLogin(ids[len(ids)-1]); !ok {
+		t.Error("large logins pushed out those of another address")
+	}
+	for _, l := range f.PendingLogins() {
+		if err := f.DenyLogin(t.Context(), tester, l.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tb := &f.logins; tb.bytes != 0 || len(tb.byNode)+len(tb.byMachine)+len(tb.bySource) != 0 {
+		t.Errorf("something is left behind: %d bytes, %d nodes, %d machines, %d sources",
+			tb.bytes, len(tb.byNode), len(tb.byMachine), len(tb.bySource))
 	}
 }
 

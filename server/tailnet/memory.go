@@ -20,6 +20,7 @@ type MemoryStore struct {
 	users    map[control.UserID]*User
 	authKeys map[int64]*AuthKey
 	audit    []AuditRecord
+	online   Online
 }
 
 // Load implements Store.
@@ -32,6 +33,7 @@ func (m *MemoryStore) Load(context.Context) (*State, error) {
 		Nodes:    slices.Collect(maps.Values(m.nodes)),
 		Users:    slices.Collect(maps.Values(m.users)),
 		AuthKeys: slices.Collect(maps.Values(m.authKeys)),
+		Online:   m.online,
 	}, nil
 }
 
@@ -72,6 +74,14 @@ func (m *MemoryStore) apply(op Op) {
 	case op.DeleteAuthKey != 0:
 		delete(m.authKeys, op.DeleteAuthKey)
 	}
+}
+
+// NoteOnline implements Store.
+func (m *MemoryStore) NoteOnline(_ context.Context, o Online) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.online = o
+	return nil
 }
 
 // PruneAudit implements Store.

@@ -71,7 +71,8 @@ func (s *Service) Register(ctx context.Context, p RegisterParams) (RegisterResul
 	if p.Hostinfo == nil {
 		p.Hostinfo = &control.Hostinfo{}
 	}
-	if err := errors.Join(checkHostinfo(p.Hostinfo), checkSize("node-key signature", len(p.KeySignature), maxKeySignature)); err != nil {
+	size, tooLarge := checkHostinfo(p.Hostinfo)
+	if err := errors.Join(tooLarge, checkSize("node-key signature", len(p.KeySignature), maxKeySignature)); err != nil {
 		return RegisterResult{}, err
 	}
 	now := timestamp()
@@ -102,7 +103,7 @@ func (s *Service) Register(ctx context.Context, p RegisterParams) (RegisterResul
 	if err != nil {
 		return RegisterResult{}, err
 	}
-	return RegisterResult{Status: LoginPending, LoginID: s.logins.begin(p, tags, now)}, nil
+	return RegisterResult{Status: LoginPending, LoginID: s.logins.begin(p, tags, size, now)}, nil
 }
 
 // registerKnown answers a node that is known and valid: nothing changes, but for

@@ -31,6 +31,9 @@ type Options struct {
 	EphemeralTimeout time.Duration
 	// AuditKeep is how long audit records are kept; 0 is for ever.
 	AuditKeep time.Duration
+	// OnlineEvery is how often it is noted who is online; 0 means
+	// DefaultOnlineEvery.
+	OnlineEvery time.Duration
 }
 
 // DefaultEphemeralTimeout is how long an ephemeral node may be offline.
@@ -47,6 +50,7 @@ type Service struct {
 	stop     chan struct{} // closed by Close
 	done     chan struct{} // closed when the loop has ended
 	closing  sync.Once
+	notes    sync.WaitGroup // of who is online
 
 	current atomic.Pointer[Snapshot]
 	logins  loginTable
@@ -72,6 +76,8 @@ type Stats struct {
 	Commands, Commits, CommitErrors uint64
 	// CommitTime is the time spent in commits.
 	CommitTime time.Duration
+	// LoginsEvicted are pending logins that went because there were too many.
+	LoginsEvicted uint64
 }
 
 type counters struct {
@@ -87,6 +93,9 @@ func Open(ctx context.Context, st Store, o Options) (*Service, error) {
 	}
 	if o.EphemeralTimeout == 0 {
 		o.EphemeralTimeout = DefaultEphemeralTimeout
+	}
+	if o.OnlineEvery == 0 {
+		o.OnlineEvery = DefaultOnlineEvery
 	}
 	pool, err := newAddrPool(o.IPv4, o.IPv6)
 	if err != nil {
@@ -130,6 +139,8 @@ func Open(ctx context.Context, st Store, o Options) (*Service, error) {
 		s.watchEphemeral(n)
 	}
 	go s.loop()
+	s.takeOnline(ctx, state.Online)
+	s.notes.Go(s.noteOnline)
 	return s, nil
 }
 
@@ -137,6 +148,7 @@ func Open(ctx context.Context, st Store, o Options) (*Service, error) {
 func (s *Service) Close() error {
 	s.closing.Do(func() { close(s.stop) })
 	<-s.done
+	s.notes.Wait()
 	return nil
 }
 
@@ -150,6 +162,8 @@ func (s *Service) Stats() Stats {
 		Commits:      s.stats.commits.Load(),
 		CommitErrors: s.stats.commitErrors.Load(),
 		CommitTime:   time.Duration(s.stats.commitTime.Load()),
+
+		LoginsEvicted: s.logins.evicted(),
 	}
 }
 

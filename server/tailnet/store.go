@@ -22,6 +22,16 @@ type Store interface {
 	// PruneAudit looks at the oldest audit records of all tailnets, at most
 	// limit, and removes those made before a time. It returns how many.
 	PruneAudit(ctx context.Context, before time.Time, limit int) (int, error)
+	// NoteOnline notes which nodes are online, in place of the note before. It is
+	// no part of the model: it has no sequence number, and it costs the same
+	// however much is stored of each node.
+	NoteOnline(ctx context.Context, o Online) error
+}
+
+// Online says which nodes were online at a time.
+type Online struct {
+	At    time.Time
+	Nodes []control.NodeID // in order
 }
 
 // State is the whole model at rest.
@@ -31,6 +41,8 @@ type State struct {
 	Nodes    []*Node
 	Users    []*User
 	AuthKeys []*AuthKey
+	// Online is the last note of who was online, zero without one.
+	Online Online
 }
 
 // Batch is what one transaction writes: the rows in order, then the audit

@@ -59,7 +59,7 @@ type Node struct {
 	Created   time.Time
 	// LastSeen is when the node was last connected. It is set when the node goes
 	// offline or the server ends, and with every change that the node itself
-	// makes: after a crash it is the time of the last of these.
+	// makes. After a crash it may be a minute too early.
 	LastSeen time.Time
 	// Online is whether the node has a map session now. It lives in memory
 	// only: after a restart every node is offline until it polls.

@@ -30,13 +30,14 @@ func checkSize(what string, size, limit int) error {
 	return fmt.Errorf("%s of %d bytes is %w: the server keeps %d", what, size, ErrTooLarge, limit)
 }
 
-// checkHostinfo refuses host information that is larger than what is kept.
-func checkHostinfo(h *control.Hostinfo) error {
+// checkHostinfo returns the size of host information in bytes, and refuses what is
+// larger than what is kept.
+func checkHostinfo(h *control.Hostinfo) (int, error) {
 	text, err := json.Marshal(h)
 	if err != nil {
-		return fmt.Errorf("host information: %w", err)
+		return 0, fmt.Errorf("host information: %w", err)
 	}
-	return checkSize("host information", len(text), maxHostinfo)
+	return len(text), checkSize("host information", len(text), maxHostinfo)
 }
 
 // NodeUpdate is what a node reports about itself in a map request.
@@ -61,7 +62,8 @@ func (s *Service) UpdateNode(ctx context.Context, id control.NodeID, u NodeUpdat
 	u.Endpoints = usableEndpoints(u.Endpoints)
 	err := checkSize("tailnet-lock head", len(u.LockHead), maxLockHead)
 	if u.Hostinfo != nil {
-		err = errors.Join(err, checkHostinfo(u.Hostinfo))
+		_, tooLarge := checkHostinfo(u.Hostinfo)
+		err = errors.Join(err, tooLarge)
 	}
 	if err != nil {
 		return nil, err
@@ -88,8 +90,7 @@ func (s *Service) UpdateNode(ctx context.Context, id control.NodeID, u NodeUpdat
 		case fields.Only(FieldLatency):
 			t.setVolatile(old, &n)
 		default:
-			// Should the server be killed, this is when the node was there.
-			n.LastSeen = t.now
+			n.LastSeen = t.laterSeen(old, t.now)
 			t.setNode(old, &n)
 		}
 		return &n, nil
@@ -160,10 +161,14 @@ func (s *Service) SetOffline(ctx context.Context, id control.NodeID, lastSeen ti
 	return s.submit(ctx, r)
 }
 
+// maxClockStep is how far a clock may be set back before what it said earlier no
+// longer counts.
+const maxClockStep = 10 * time.Minute
+
 // laterSeen returns when a node was last seen, given that it was at that time. It
-// only goes back from a time that the clock has not reached.
+// never goes back, but from a time so far ahead that the clock must have been wrong.
 func (t *tx) laterSeen(n *Node, at time.Time) time.Time {
-	if at = normalTime(at); n.LastSeen.After(at) && !n.LastSeen.After(t.now) {
+	if at = normalTime(at); n.LastSeen.After(at) && !n.LastSeen.After(t.now.Add(maxClockStep)) {
 		return n.LastSeen
 	}
 	return at

@@ -56,7 +56,7 @@ type Client struct {
 // one for the empty string. It does not connect yet.
 func New(socket string) *Client {
 	if socket == "" {
-		socket = paths.DefaultSocket()
+		socket = paths.FindSocket()
 	}
 	return NewWithDialer(socket, func(ctx context.Context) (net.Conn, error) { return dial(ctx, socket, findDaemon) })
 }

@@ -1,11 +1,11 @@
 // Package paths says where the daemon's socket and state are unless told
 // otherwise.
 //
-// It only names places: it creates, opens and checks nothing but whether a
-// directory can be read.
+// It only names places, and looks which of them this user can have.
 package paths
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,14 +20,49 @@ const (
 	stateName  = "ginneld.state"
 )
 
-// DefaultSocket returns the path of the daemon's socket: the value of SocketEnv if
-// that is not empty, and otherwise where the system keeps sockets. Without such a
-// place it is a file in the current directory.
+// runDir is where the system keeps sockets.
+const runDir = "/var/run"
+
+// DefaultSocket returns where a daemon of this user makes its socket: the value of
+// SocketEnv if that is not empty; else for root, and whoever may write there, where the
+// system keeps sockets; else the user's own place.
 func DefaultSocket() string {
 	if path := os.Getenv(SocketEnv); path != "" {
 		return path
 	}
-	return socketIn("/var/run")
+	if path := socketIn(runDir); os.Geteuid() <= 0 || writable(filepath.Dir(path)) {
+		return path
+	}
+	return userSocket()
+}
+
+// FindSocket returns where a client finds its daemon: the value of SocketEnv if that is
+// not empty; else the socket of the system's daemon, unless there is only one of the
+// user's own.
+func FindSocket() string {
+	if path := os.Getenv(SocketEnv); path != "" {
+		return path
+	}
+	return firstThere(socketIn(runDir), userSocket())
+}
+
+// firstThere returns the first of the paths at which something is, or the first.
+func firstThere(list ...string) string {
+	for _, path := range list {
+		if _, err := os.Lstat(path); err == nil {
+			return path
+		}
+	}
+	return list[0]
+}
+
+// userSocket returns the path of the socket of a user's own daemon. Directories for this
+// purpose are the user's alone.
+func userSocket() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, dirName, socketName)
+	}
+	return filepath.Join(userDataDir(), dirName, socketName)
 }
 
 // socketIn returns the socket's path under the given runtime directory.
@@ -69,6 +104,16 @@ func systemStateDir() string {
 func readable(dir string) bool {
 	_, err := os.ReadDir(dir)
 	return err == nil
+}
+
+// writable reports whether this process may make files in dir.
+func writable(dir string) bool {
+	f, err := os.CreateTemp(dir, ".ginnel-*")
+	if err != nil {
+		return false
+	}
+	name := f.Name()
+	return errors.Join(f.Close(), os.Remove(name)) == nil
 }
 
 // userDataDir returns the user's own data directory, or the current directory

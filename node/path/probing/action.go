@@ -48,9 +48,11 @@ type Route struct {
 	TrustedUntil time.Time
 	// Region is the relay region of the peer, 0 if unknown.
 	Region int
-	// Active says that the machine knows that data is being sent. Else it wants to hear
-	// of the next packet by Sent.
+	// Active says that there is a session: data was sent within SessionActive.
 	Active bool
+	// Flowing says that the machine knows that data is being sent right now. Else it
+	// wants to hear of the next packet by Sent.
+	Flowing bool
 }
 
 // Trusted reports whether data goes over UDP alone at time now.

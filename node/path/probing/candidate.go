@@ -95,6 +95,17 @@ func (m *Machine) boundLearned(now time.Time) {
 // and not a link-local IPv6 one, whose zone nobody told.
 func Usable(addr netip.AddrPort) bool {
 	ip := addr.Addr()
-	return addr.Port() != 0 && ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() &&
-		!(ip.Is6() && ip.IsLinkLocalUnicast())
+	switch {
+	case addr.Port() == 0 || !ip.IsValid() || ip.Is4In6() || ip.IsUnspecified() || ip.IsMulticast():
+		return false
+	case ip.Is4():
+		return !thisNetwork.Contains(ip) && !reserved.Contains(ip) // the latter with broadcast
+	}
+	return !ip.IsLinkLocalUnicast()
 }
+
+// IPv4 addresses that are nobody's (RFC 6890, section 2.2.2).
+var (
+	thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
+	reserved    = netip.MustParsePrefix("240.0.0.0/4")
+)

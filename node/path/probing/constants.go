@@ -24,7 +24,12 @@ const (
 	pruneAbove = 100
 	// maxLearned bounds the candidates known only from pings received.
 	maxLearned = 128
-	// maxCalled bounds the endpoints taken from one call-me-maybe message; a relay frame
-	// cannot hold more.
-	maxCalled = 3640
+	// maxCalled bounds the endpoints taken from one call-me-maybe message. A relay frame
+	// could hold 3640, but then one message would have us send half a megabyte to
+	// whomever it names.
+	maxCalled = 512
+	// probeBurst and probeRate bound the discovery pings to one peer: so many at once, and
+	// so many per second in the long run.
+	probeBurst = 640
+	probeRate  = 256
 )

@@ -32,11 +32,14 @@ type Machine struct {
 	best         Quality
 	trustedUntil time.Time
 	lastRound    time.Time // last full round
+	lastCall     time.Time // last call-me-maybe asked for
 
 	lastSend  time.Time // zero if never
 	active    bool      // a session: sent within SessionActive as far as known
 	heartbeat time.Time // next heartbeat while active
 	userPings int       // pings of purpose user among pings
+	budget    budget    // of discovery pings
+	live      liveness
 }
 
 // New returns the machine for a peer. txID makes random transaction IDs.
@@ -69,19 +72,23 @@ func (m *Machine) Configure(now time.Time, cfg Config, acts []Action) []Action {
 	added := m.setConfig(cfg)
 	m.prune(now)
 	if !cfg.Disco {
-		m.active = false
+		m.active, m.live = false, liveness{}
 		m.clearBest()
 		return m.dropPings(acts)
 	}
 	if added && m.active && !m.trusted(now) {
-		acts = m.round(now, false, acts)
+		// Its NAT may let our pings in only after it has sent some to us.
+		acts = m.call(now, m.round(now, acts))
 	}
 	return acts
 }
 
 // Route returns where to send data now.
 func (m *Machine) Route() Route {
-	r := Route{Addr: m.best.Addr, TrustedUntil: m.trustedUntil, Region: m.cfg.Region, Active: m.active || !m.cfg.Disco}
+	r := Route{
+		Addr: m.best.Addr, TrustedUntil: m.trustedUntil, Region: m.cfg.Region,
+		Active: m.active || !m.cfg.Disco, Flowing: m.live.flowing || !m.cfg.Disco,
+	}
 	if m.cfg.Fixed && !m.cfg.Disco && len(m.cfg.Endpoints) > 0 {
 		r.Addr, r.TrustedUntil, r.Active = m.cfg.Endpoints[0], farFuture, true
 	}
@@ -104,10 +111,16 @@ func (m *Machine) Deadline() time.Time {
 	}
 	if m.active {
 		earliest(m.heartbeat)
-		if !m.best.Addr.IsValid() {
-			earliest(m.lastRound.Add(CandidateGap))
-		} else {
-			earliest(maxTime(m.trustedUntil, m.lastRound.Add(CandidateGap)))
+		seek := m.lastRound.Add(CandidateGap)
+		if call := m.lastCall.Add(CandidateGap); m.cfg.Region != 0 && call.Before(seek) {
+			seek = call
+		}
+		if m.best.Addr.IsValid() {
+			seek = maxTime(m.trustedUntil, seek)
+		}
+		earliest(seek)
+		if t := m.liveDeadline(); !t.IsZero() {
+			earliest(t)
 		}
 	}
 	return d
@@ -127,17 +140,29 @@ func (m *Machine) Tick(now time.Time, acts []Action) []Action {
 		return acts
 	}
 	if now.Sub(m.lastSend) > SessionActive {
-		m.active = false
+		m.active, m.live = false, liveness{}
 		return acts
 	}
 	if !now.Before(m.heartbeat) {
 		m.heartbeat = now.Add(HeartbeatInterval)
-		if m.best.Addr.IsValid() {
-			acts = m.ping(now, m.best.Addr, heartbeat, acts)
+		if m.best.Addr.IsValid() && m.live.asks == 0 {
+			acts = m.ask(now, acts)
 		}
 	}
-	if m.roundWanted(now) && now.Sub(m.lastRound) >= CandidateGap {
-		acts = m.round(now, true, acts)
+	acts = m.watch(now, acts)
+	return m.seek(now, acts)
+}
+
+// seek looks for a better path if one is wanted and that was not done just now.
+func (m *Machine) seek(now time.Time, acts []Action) []Action {
+	wanted := m.roundWanted(now)
+	if wanted && now.Sub(m.lastRound) >= CandidateGap {
+		acts = m.round(now, acts)
+	}
+	// A round that the peer asked for does not stand in for our own call: it may not know
+	// where we are now.
+	if wanted && !m.trusted(now) {
+		acts = m.call(now, acts)
 	}
 	return acts
 }
@@ -147,13 +172,20 @@ func (m *Machine) Sent(now, at time.Time, acts []Action) []Action {
 	if at.After(m.lastSend) {
 		m.lastSend = at
 	}
-	if m.active || !m.cfg.Disco || now.Sub(m.lastSend) > SessionActive {
+	if !m.cfg.Disco || now.Sub(m.lastSend) > SessionActive {
+		return acts
+	}
+	if !m.live.flowing && now.Sub(m.lastSend) < FlowDuration {
+		m.live.flowing = true
+		acts = m.watch(now, acts)
+	}
+	if m.active {
 		return acts
 	}
 	m.active = true
 	m.heartbeat = now.Add(HeartbeatInterval)
-	if !m.trusted(now) && now.Sub(m.lastRound) >= CandidateGap {
-		acts = m.round(now, true, acts)
+	if !m.trusted(now) {
+		acts = m.seek(now, acts)
 	}
 	return acts
 }
@@ -167,6 +199,7 @@ func (m *Machine) trusted(now time.Time) bool {
 func (m *Machine) clearBest() {
 	m.best = Quality{}
 	m.trustedUntil = time.Time{}
+	m.live.asks = 0
 }
 
 // roundWanted reports whether a better path than the best should be looked for.
@@ -180,39 +213,49 @@ func (m *Machine) roundWanted(now time.Time) bool {
 	return now.Sub(m.lastRound) >= UpgradeInterval
 }
 
-// round pings all candidates and, if call is set, asks the peer to ping ours.
-func (m *Machine) round(now time.Time, call bool, acts []Action) []Action {
+// round pings all candidates.
+func (m *Machine) round(now time.Time, acts []Action) []Action {
 	if !m.cfg.Disco {
 		return acts
 	}
 	m.lastRound = now
 	m.prune(now)
-	sent := false
 	for _, c := range m.candidates {
 		if !c.pinged.IsZero() && now.Sub(c.pinged) < CandidateGap {
 			continue
 		}
+		if !m.budget.take(now) {
+			break // the next round goes on
+		}
 		acts = m.discover(now, c, acts)
-		sent = true
-	}
-	// A peer of which no endpoint is known yet may still know its own way to us.
-	if call && m.cfg.Region != 0 && (sent || len(m.candidates) == 0) {
-		acts = append(acts, Action{Kind: SendCallMeMaybe, Region: m.cfg.Region})
 	}
 	return acts
 }
 
-// Rebound says that our sockets or network changed: nothing known of any path holds.
-// Pings through the relay are still waited for.
+// call asks the peer to ping our endpoints, unless that was done just now.
+func (m *Machine) call(now time.Time, acts []Action) []Action {
+	if m.cfg.Region == 0 || !m.cfg.Disco || !m.lastCall.IsZero() && now.Sub(m.lastCall) < CandidateGap {
+		return acts
+	}
+	m.lastCall = now
+	return append(acts, Action{Kind: SendCallMeMaybe, Region: m.cfg.Region})
+}
+
+// Rebound says that our sockets or network changed: nothing known of any path holds. The
+// best path is used beside the relay as long as it may still work. Pings through the
+// relay are still waited for.
 func (m *Machine) Rebound(now time.Time, acts []Action) []Action {
-	m.clearBest()
+	if m.trusted(now) {
+		m.trustedUntil = now
+	}
+	m.live.asks = 0
 	acts = m.dropDirectPings(acts)
 	for _, c := range m.candidates {
 		c.pinged, c.latency, c.ponged = time.Time{}, 0, time.Time{}
 	}
-	m.lastRound = time.Time{}
+	m.lastRound, m.lastCall = time.Time{}, time.Time{}
 	if m.active {
-		acts = m.round(now, true, acts)
+		acts = m.call(now, m.round(now, acts))
 	}
 	return acts
 }
@@ -225,7 +268,8 @@ func (m *Machine) Rekeyed(now time.Time, acts []Action) []Action {
 		c.pinged = time.Time{}
 	}
 	if m.active {
-		acts = m.round(now, true, acts)
+		m.lastCall = time.Time{}
+		acts = m.call(now, m.round(now, acts))
 	}
 	return acts
 }

@@ -23,6 +23,9 @@ type driver struct {
 	m    *Machine
 	now  time.Time
 	acts []Action // of the last step
+
+	alive netip.AddrPort // from where pings are answered during sleep
+	rtt   time.Duration  // after so long
 }
 
 // counter returns transaction IDs 1, 2, 3 ...
@@ -52,7 +55,14 @@ func (d *driver) sleep(by time.Duration) {
 		if due.After(d.now) {
 			d.now = due
 		}
+		n := len(d.acts)
 		d.acts = d.m.Tick(d.now, d.acts)
+		for _, a := range d.acts[n:] {
+			if a.Kind == SendPing && a.Addr == d.alive && a.Addr.IsValid() {
+				d.now = d.now.Add(d.rtt)
+				d.m.PongReceived(d.now, a.TxID, a.Addr, nil)
+			}
+		}
 	}
 	d.t.Fatal("the machine wants to tick without end")
 }
@@ -63,7 +73,7 @@ func (d *driver) keepSending(by time.Duration) {
 	for end := d.now.Add(by); d.now.Before(end); {
 		d.acts = d.m.Sent(d.now, d.now, nil)
 		all = append(all, d.acts...)
-		d.sleep(time.Second)
+		d.sleep(min(100*time.Millisecond, end.Sub(d.now)))
 		all = append(all, d.acts...)
 	}
 	d.acts = all
@@ -152,31 +162,112 @@ func TestPongMakesDirect(t *testing.T) {
 	}
 }
 
-// TestTrust loses all pongs after the first: data goes both ways after 6.5 s, and the
-// path is forgotten when a ping times out; one pong restores it.
+// TestTrust loses all pongs after the first while data flows: it goes both ways soon, and
+// the path is forgotten when a ping times out; one pong restores it.
 func TestTrust(t *testing.T) {
+	for _, rtt := range []time.Duration{time.Millisecond, 40 * time.Millisecond, 300 * time.Millisecond} {
+		d := drive(t, 900, addrA)
+		d.send()
+		d.answer(addrA, rtt)
+		died := d.now
+		for d.trusted() {
+			d.keepSending(20 * time.Millisecond)
+			if d.now.Sub(died) > 2*time.Second {
+				t.Fatalf("a path of %v is trusted 2 s after it died", rtt)
+			}
+		}
+		if took := d.now.Sub(died); took < silence+maxAsks*askWaitMin {
+			t.Errorf("a path of %v was doubted after %v", rtt, took)
+		}
+		if d.route().Addr != addrA || !d.route().Flowing {
+			t.Fatalf("route %+v, want %v beside the relay", d.route(), addrA)
+		}
+		if d.count(SendCallMeMaybe) == 0 {
+			t.Error("the peer was not called when trust ended")
+		}
+		d.keepSending(PingTimeout + askWaitMax)
+		if d.route().Addr.IsValid() {
+			t.Fatalf("route %+v, want none after a ping of the untrusted path timed out", d.route())
+		}
+		d.keepSending(10 * time.Second)
+		d.answer(addrA, rtt)
+		if !d.trusted() {
+			t.Fatal("a pong did not restore trust")
+		}
+	}
+}
+
+// TestDoubtWithoutData has the path die while only heartbeats use it.
+func TestDoubtWithoutData(t *testing.T) {
 	d := drive(t, 900, addrA)
 	d.send()
 	d.answer(addrA, time.Millisecond)
-	d.keepSending(6 * time.Second)
+	d.alive = addrA
+	d.sleep(10 * time.Second)
 	if !d.trusted() {
-		t.Fatal("not trusted after 6 s")
+		t.Fatal("a path whose heartbeats are answered is not trusted")
 	}
-	d.keepSending(time.Second)
-	if d.trusted() || d.route().Addr != addrA {
-		t.Fatalf("route %+v after 7 s without a pong, want %v untrusted", d.route(), addrA)
+	d.alive = netip.AddrPort{}
+	d.sleep(HeartbeatInterval + maxAsks*askWaitMin)
+	if d.trusted() {
+		t.Fatal("trusted after two heartbeats went unanswered")
 	}
-	if d.count(SendCallMeMaybe) == 0 {
-		t.Error("the peer was not called when trust ended")
+}
+
+// TestDataIsASignOfLife has data come over the path all the time: nobody need ask.
+func TestDataIsASignOfLife(t *testing.T) {
+	d := drive(t, 900, addrA)
+	d.send()
+	d.answer(addrA, 40*time.Millisecond)
+	d.alive = addrA
+	pings := 0
+	for range 200 { // 20 s
+		d.m.Heard(d.now)
+		d.keepSending(100 * time.Millisecond)
+		pings += len(d.pings())
 	}
-	d.keepSending(3 * time.Second)
-	if d.route().Addr.IsValid() {
-		t.Fatalf("route %+v, want none after a ping of the untrusted path timed out", d.route())
+	if pings > 8 {
+		t.Errorf("%d pings in 20 s of lively exchange, want only heartbeats", pings)
 	}
-	d.keepSending(10 * time.Second)
+	if !d.trusted() {
+		t.Error("not trusted")
+	}
+}
+
+// TestStandByTakesOver has another address answer while the best has gone silent.
+func TestStandByTakesOver(t *testing.T) {
+	d := drive(t, 900, addrA)
+	d.send()
+	d.answer(addrA, 40*time.Millisecond)
+	d.keepSending(5 * silence / 4)
+	_, d.acts = d.m.PingReceived(d.now, addrB, disco.TxID{77}, nil)
+	d.answer(addrB, 40*time.Millisecond) // no better than A, as far as is known
+	if d.route().Addr != addrA {
+		t.Fatalf("route %+v, want %v still", d.route(), addrA)
+	}
+	d.keepSending(maxAsks * askWaitMin)
+	if d.route().Addr != addrB || !d.trusted() {
+		t.Fatalf("route %+v, want %v", d.route(), addrB)
+	}
+}
+
+// TestPeerHasMoved has the peer call with a list that lacks the address in use.
+func TestPeerHasMoved(t *testing.T) {
+	d := drive(t, 900, addrA)
+	d.send()
 	d.answer(addrA, time.Millisecond)
+	d.callMeMaybe(addrA, addrB)
 	if !d.trusted() {
-		t.Fatal("a pong did not restore trust")
+		t.Fatal("a call that lists the address in use made it doubtful")
+	}
+	d.answer(addrA, time.Millisecond)
+	d.callMeMaybe(addrB)
+	if d.trusted() || d.route().Addr != addrA {
+		t.Fatalf("route %+v, want %v beside the relay", d.route(), addrA)
+	}
+	d.answer(addrB, time.Millisecond)
+	if !d.trusted() || d.route().Addr != addrB {
+		t.Fatalf("route %+v, want %v", d.route(), addrB)
 	}
 }
 
@@ -184,15 +275,17 @@ func TestHeartbeats(t *testing.T) {
 	d := drive(t, 900, addrA)
 	d.send()
 	d.answer(addrA, time.Millisecond)
-	for range 14 { // 42 s after the last send
+	d.alive = addrA
+	d.sleep(FlowDuration) // in which it may also ask
+	for range 14 {        // 42 s after the last send
 		d.sleep(HeartbeatInterval)
 		d.wantPings(addrA)
-		d.answer(addrA, 0)
 		if !d.trusted() {
 			t.Fatal("heartbeats did not keep trust")
 		}
 	}
 	d.sleep(2 * HeartbeatInterval)
+	d.alive = netip.AddrPort{}
 	if d.sleep(time.Minute); len(d.pings()) != 0 || !d.m.Deadline().IsZero() || d.route().Active {
 		t.Fatalf("an idle session pings %v, deadline %v", d.pings(), d.m.Deadline())
 	}
@@ -208,12 +301,12 @@ func TestUpgrade(t *testing.T) {
 		d := drive(t, 900, addrA, addrB)
 		d.send()
 		d.answer(addrA, rtt)
+		d.alive, d.rtt = addrA, rtt
 		found := false
 		for range 25 {
 			d.send()
 			d.sleep(HeartbeatInterval)
 			found = found || slices.Contains(d.pings(), addrB)
-			d.answer(addrA, rtt)
 		}
 		if found != want {
 			t.Errorf("with %v: looked for a better path %v, want %v", rtt, found, want)
@@ -312,8 +405,60 @@ func TestCallMeMaybe(t *testing.T) {
 		many[i] = netip.AddrPortFrom(addrA.Addr(), uint16(i+1))
 	}
 	d.callMeMaybe(many...)
-	if n := len(d.pings()); n != len(many) {
-		t.Fatalf("%d pings for 3636 endpoints", n)
+	if n := len(d.pings()); n != maxCalled {
+		t.Fatalf("%d pings for 3636 endpoints, want %d", n, maxCalled)
+	}
+}
+
+// TestCallMeMaybeFlood has a peer call all the time: the pings are bounded in the long run.
+func TestCallMeMaybeFlood(t *testing.T) {
+	d := drive(t, 900)
+	many := make([]netip.AddrPort, maxCalled)
+	total := 0
+	for i := range 100 { // 10 seconds
+		for k := range many {
+			many[k] = netip.AddrPortFrom(addrA.Addr(), uint16(1+(i*maxCalled+k)%60000))
+		}
+		d.callMeMaybe(many...)
+		total += len(d.pings())
+		d.sleep(100 * time.Millisecond)
+		total += len(d.pings())
+	}
+	if limit := probeBurst + 11*probeRate; total > limit {
+		t.Errorf("%d pings in 10 s, want at most %d", total, limit)
+	}
+	if n := len(d.m.Candidates()); n > maxCalled+maxLearned {
+		t.Errorf("%d candidates", n)
+	}
+}
+
+// TestOwnCallGoesOut has the peer call more often than this node would ping by itself:
+// its own call must not be kept back by that.
+func TestOwnCallGoesOut(t *testing.T) {
+	d := drive(t, 900, addrA)
+	calls := 0
+	for range 20 {
+		d.callMeMaybe(addrA)
+		d.send()
+		calls += d.count(SendCallMeMaybe)
+		d.sleep(4500 * time.Millisecond)
+		calls += d.count(SendCallMeMaybe)
+	}
+	if calls < 9 || calls > 19 {
+		t.Errorf("%d call-me-maybes in 90 s beside the peer's, want one every 5 s at the most, and not much less", calls)
+	}
+}
+
+// TestNewEndpointsComeWithACall has the map list a new endpoint of a peer that is not
+// reached: its NAT may need a ping from inside first.
+func TestNewEndpointsComeWithACall(t *testing.T) {
+	d := drive(t, 900, addrA)
+	d.send()
+	d.sleep(CandidateGap - time.Second)
+	d.acts = d.m.Configure(d.now, Config{Endpoints: []netip.AddrPort{addrA, addrB}, Region: 900, Disco: true}, nil)
+	d.sleep(time.Second)
+	if d.count(SendCallMeMaybe) == 0 {
+		t.Fatal("no call-me-maybe within a second of the new endpoint")
 	}
 }
 
@@ -322,6 +467,9 @@ func TestConfigure(t *testing.T) {
 	d.send()
 	d.acts = d.m.Configure(d.now, Config{Endpoints: []netip.AddrPort{addrA, addrB}, Region: 901, Disco: true}, nil)
 	d.wantPings(addrB)
+	if d.count(SendCallMeMaybe) != 0 {
+		t.Fatal("called again at once")
+	}
 	if d.route().Region != 901 {
 		t.Fatalf("route %+v", d.route())
 	}

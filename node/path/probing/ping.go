@@ -13,7 +13,7 @@ type purpose uint8
 
 const (
 	discovery purpose = iota
-	heartbeat
+	liveCheck
 	user
 )
 
@@ -98,9 +98,10 @@ func (m *Machine) dropDirectPings(acts []Action) []Action {
 	return acts
 }
 
-// takePing removes and returns the ping with the given transaction ID.
-func (m *Machine) takePing(txID disco.TxID) (sentPing, bool) {
-	i := slices.IndexFunc(m.pings, func(p sentPing) bool { return p.txID == txID })
+// takePing removes and returns the ping with the given transaction ID that was sent over
+// UDP or, if direct is false, through a relay.
+func (m *Machine) takePing(txID disco.TxID, direct bool) (sentPing, bool) {
+	i := slices.IndexFunc(m.pings, func(p sentPing) bool { return p.txID == txID && p.addr.IsValid() == direct })
 	if i < 0 {
 		return sentPing{}, false
 	}
@@ -130,7 +131,7 @@ func (m *Machine) PingReceived(now time.Time, src netip.AddrPort, txID disco.TxI
 	gap := c.pinged.IsZero() || now.Sub(c.pinged) >= CandidateGap
 	// A ping that is not answered yet may have come too early: before the peer knew us.
 	early := first && c.ponged.Before(c.pinged) && !m.trusted(now)
-	if m.cfg.Disco && (gap && (first || m.active && !m.trusted(now)) || early) {
+	if m.cfg.Disco && (gap && (first || m.active && !m.trusted(now)) || early) && m.budget.take(now) {
 		acts = m.discover(now, c, acts)
 	}
 	return true, acts
@@ -138,8 +139,8 @@ func (m *Machine) PingReceived(now time.Time, src netip.AddrPort, txID disco.TxI
 
 // PongReceived says that an authenticated pong of the peer came from src over UDP.
 func (m *Machine) PongReceived(now time.Time, txID disco.TxID, src netip.AddrPort, acts []Action) []Action {
-	p, ok := m.takePing(txID)
-	if !ok || !p.addr.IsValid() {
+	p, ok := m.takePing(txID, true)
+	if !ok {
 		return acts
 	}
 	latency := now.Sub(p.at)
@@ -159,14 +160,15 @@ func (m *Machine) PongReceived(now time.Time, txID disco.TxID, src netip.AddrPor
 	if q.Addr == m.best.Addr {
 		m.best.Latency = latency
 		m.trustedUntil = now.Add(TrustDuration)
+		m.live.heard, m.live.asks = now, 0
 	}
 	return acts
 }
 
 // RelayPongReceived says that an authenticated pong of the peer came through a relay.
 func (m *Machine) RelayPongReceived(now time.Time, txID disco.TxID, region int, acts []Action) []Action {
-	p, ok := m.takePing(txID)
-	if !ok || p.addr.IsValid() || p.purpose != user {
+	p, ok := m.takePing(txID, false)
+	if !ok || p.purpose != user {
 		return acts
 	}
 	return append(acts, Action{Kind: ReportPong, TxID: txID, Region: region, Latency: now.Sub(p.at)})
@@ -175,6 +177,8 @@ func (m *Machine) RelayPongReceived(now time.Time, txID disco.TxID, region int, 
 // CallMeMaybe says that the peer listed its endpoints and waits for our pings. The list
 // replaces that of the message before.
 func (m *Machine) CallMeMaybe(now time.Time, endpoints []netip.AddrPort, acts []Action) []Action {
+	used := m.byAddr[m.best.Addr]
+	known := used != nil && (used.called || used.listed)
 	was := make(map[*candidate]bool)
 	for _, c := range m.candidates {
 		if c.called {
@@ -193,7 +197,16 @@ func (m *Machine) CallMeMaybe(now time.Time, endpoints []netip.AddrPort, acts []
 	for _, c := range m.candidates {
 		c.pinged = time.Time{}
 	}
-	return m.round(now, false, acts)
+	acts = m.round(now, acts)
+	if used != nil && m.trusted(now) {
+		// The peer calls because something changed for it. If the address in use was one of
+		// its own and is not any more, it has moved; else it must answer soon.
+		m.live.asked, m.live.asks = now, 1 // by the round just now
+		if known && !used.called {
+			m.trustedUntil = now
+		}
+	}
+	return acts
 }
 
 // UserPing asks for pings on behalf of a user, whatever was sent lately: over the best

@@ -27,6 +27,9 @@ type Conn struct {
 // New returns nc with the cork out.
 func New(nc net.Conn) *Conn { return &Conn{Conn: nc} }
 
+// NetConn returns the connection below.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
 // SetStallTimeout makes writes fail with os.ErrDeadlineExceeded when the other side
 // takes in not a byte for so long, however long the whole write is. It takes the
 // place of SetWriteDeadline; zero ends it.

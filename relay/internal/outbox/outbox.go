@@ -12,6 +12,7 @@
 package outbox
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -129,12 +130,13 @@ type Outbox struct {
 	limits *Limits
 	w      Writer
 
-	mu      sync.Mutex
-	state   state
-	control []byte
-	ponging bool // control holds a frame of AddPong
-	queues  [classes]ring
-	wake    chan struct{} // one slot; made with the first goroutine
+	mu          sync.Mutex
+	state       state
+	control     []byte
+	ponging     bool // control holds a frame of AddPong
+	controlBusy bool // control frames are being written
+	queues      [classes]ring
+	wake        chan struct{} // one slot; made with the first goroutine
 }
 
 // Init prepares the Outbox. The limits are shared, not copied.
@@ -277,6 +279,31 @@ func (o *Outbox) closeLocked() (lost Lost) {
 	return lost
 }
 
+// Flushed waits until control frames queued before are written, or the Outbox has
+// ended. It returns false when ctx ends first.
+func (o *Outbox) Flushed(ctx context.Context) bool {
+	tick := time.NewTicker(flushPoll)
+	defer tick.Stop()
+	for !o.flushed() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// flushPoll is how often Flushed looks: it is for the end of a connection, and the
+// writer should not have to think of it.
+const flushPoll = 2 * time.Millisecond
+
+func (o *Outbox) flushed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.control) == 0 && !o.controlBusy || o.state == closed
+}
+
 // Queued counts the packets that wait.
 func (o *Outbox) Queued() (c Count) {
 	o.mu.Lock()
@@ -298,6 +325,7 @@ func (o *Outbox) run() {
 			o.mu.Unlock()
 			return
 		}
+		o.controlBusy = false
 		o.takeLocked(&b)
 		if len(b.chunks) == 0 {
 			o.state = parked
@@ -354,7 +382,7 @@ func (o *Outbox) fail(err error, b *batch) {
 func (o *Outbox) takeLocked(b *batch) {
 	if len(o.control) > 0 {
 		b.chunks = append(b.chunks, o.control)
-		o.control, o.ponging = nil, false
+		o.control, o.ponging, o.controlBusy = nil, false, true
 	}
 	taken := 0
 	for _, class := range [...]Class{Disco, Data} {

@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) tailnet.Store, reopen func(t *tes
 		"audit":         testAudit,
 		"audit pruning": testPruneAudit,
 		"zero values":   testZeroValues,
+		"online":        testOnline,
 		"cancelled":     testCancelled,
 		"many in batch": testMany,
 	} {
@@ -314,4 +315,27 @@ func testMany(t *testing.T, s *suite) {
 	if st := s.load(); len(st.Nodes) != many {
 		t.Errorf("%d nodes of %d", len(st.Nodes), many)
 	}
+}
+
+// The note of who is online takes the place of the one before and is no commit.
+func testOnline(t *testing.T, s *suite) {
+	s.commit([]tailnet.Op{{PutUser: User(1)}, {PutNode: Node(1, 1)}})
+	if st := s.load(); !st.Online.At.IsZero() || st.Online.Nodes != nil {
+		t.Errorf("a note that nobody made: %+v", st.Online)
+	}
+	for _, o := range []tailnet.Online{
+		{At: at(5), Nodes: []control.NodeID{1, 2, 300, 1 << 40}},
+		{At: at(6), Nodes: []control.NodeID{7}},
+		{At: at(7)},
+	} {
+		if err := s.store.NoteOnline(context.Background(), o); err != nil {
+			t.Fatal(err)
+		}
+		st := s.load()
+		s.equal("note", st.Online, o)
+		if st.Seq != 1 {
+			t.Errorf("sequence number %d", st.Seq)
+		}
+	}
+	s.commit([]tailnet.Op{{PutUser: User(2)}})
 }
