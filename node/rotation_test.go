@@ -143,6 +143,12 @@ func TestKeyForARunningNodeIsANewLogin(t *testing.T) {
 	if len(got) != 1 || got[0].NodeKey == first || got[0].OldNodeKey != first || got[0].Auth == nil || got[0].Auth.AuthKey != "k2" {
 		t.Errorf("registered %+v", got)
 	}
+
+	second := n.Status(false).Self.PublicKey // Start alone is enough while in contact
+	if err := n.Start(t.Context(), api.StartOptions{AuthKey: "k3"}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "another key", func() bool { k := n.Status(false).Self.PublicKey; return k != first && k != second })
 }
 
 // TestKeyGivenAtEachStartKeepsTheNode restarts a node under a program that gives the auth

@@ -327,15 +327,16 @@ func TestStreamStoresNothingAndLiteUpdateDisturbsNothing(t *testing.T) {
 func TestNewPollTakesOver(t *testing.T) {
 	h := newHarness(t, func(s *setup) { s.config.OfflineGrace = time.Hour })
 	a, an := h.join("a", tailnet.AuthKeyParams{})
-	b, _ := h.join("b", tailnet.AuthKeyParams{})
+	b, bn := h.join("b", tailnet.AuthKeyParams{})
 	wb := h.poll(b)
 	wb.next()
+	eventually(t, "b is online", func() bool { return h.node(b).Online })
 	first := h.poll(a)
 	first.next()
 	wb.wantFrame(fmt.Sprintf(`{"OnlineChange":{"%d":true}}`, an.ID))
 	second := h.poll(a)
 	second.next()
-	first.wantEnd()
+	first.wantEnd(fmt.Sprintf(`{"OnlineChange":{"%d":true}}`, bn.ID)) // if b came online meanwhile
 	// Nobody is told, as the node never was away. The next frame is the rename.
 	if _, err := h.svc.RenameNode(h.ctx, admin, an.ID, "z"); err != nil {
 		t.Fatal(err)
