@@ -81,13 +81,16 @@ func expectCounted(t *testing.T, host *lab.Host, url string, before map[string]f
 	}
 }
 
+// metricsURL is where a server tells its own machine its metrics.
+const metricsURL = "http://127.0.0.1:8080/metrics"
+
 // TestServerSurvivesGarbage sends nonsense to every listener of a server while
 // nodes are connected. It must be counted, and disturb nothing else.
 func TestServerSurvivesGarbage(t *testing.T) {
 	n := newLAN(t)
 	a, b := n.pair(t)
 	a.waitReach(b)
-	url := "http://127.0.0.1:8080/metrics"
+	url := metricsURL
 	counts := func() map[string]float64 { return metrics(t, n.server.host, url) }
 	expect := func(before map[string]float64, names ...string) {
 		t.Helper()
@@ -128,9 +131,11 @@ func TestServerSurvivesGarbage(t *testing.T) {
 		expect(before, `stun_requests{disposition="not_stun"}`)
 	})
 	t.Run("admin socket", func(t *testing.T) {
+		before := counts()
 		for _, data := range garbage() {
 			expectClosed(t, dialUnix(t, filepath.Join(n.server.dir, "admin.sock")), data, "root:")
 		}
+		expect(before, "ginnel_server_bad_connections_total")
 	})
 	for _, l := range n.server.nodes() {
 		if !l.Online {
@@ -166,7 +171,11 @@ func garbageAfterUpgrade(t *testing.T, n *lan, from *lab.Host) {
 		if _, err := c.DialNoise(t.Context()); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
+		before := metrics(t, n.server.host, metricsURL)
 		expectClosed(t, raw, data, "root:")
+		if name == "forged" {
+			expectCounted(t, n.server.host, metricsURL, before, "ginnel_control_bad_connections_total")
+		}
 	}
 }
 
@@ -235,7 +244,7 @@ func TestRelaySurvivesGarbage(t *testing.T) {
 func TestNodeSurvivesGarbage(t *testing.T) {
 	n := newLAN(t)
 	hostA := n.host("a", "11")
-	a := startNode(t, n.lab, hostA, "--port", "41641", "--socks5-server", "10.9.0.11:1055", "--outbound-http-proxy-listen", "10.9.0.11:1056", "--debug", "10.9.0.11:1057")
+	a := startNode(t, n.lab, hostA, "--port", "41641", "--socks5-server", "10.9.0.11:1055", "--outbound-http-proxy-listen", "10.9.0.11:1056", "--debug", ":1057")
 	a.up(n.server, n.key)
 	b := join(t, n.lab, n.server, n.host("b", "12"), n.key)
 	serveEcho(t, a.host)
@@ -262,6 +271,11 @@ func TestNodeSurvivesGarbage(t *testing.T) {
 			}
 		})
 	}
+	nothing := map[string]float64{}
+	for _, listener := range []string{"local_api", "socks5", "http_proxy"} {
+		expectCounted(t, hostA, "http://127.0.0.1:1057/metrics", nothing, fmt.Sprintf("ginnel_bad_connections_total{listener=%q}", listener))
+	}
+	expectCounted(t, hostA, "http://127.0.0.1:1057/metrics", nothing, `ginnel_inbound_unknown_packets_total{kind="wireguard"}`)
 	st.beat()
 	st.bulk(1 << 20)
 	if s := a.status(); s.BackendState != "Running" {

@@ -38,7 +38,7 @@ func (n *Node) WriteMetrics(w io.Writer) error {
 		name: "tailscaled_health_messages", help: "What is wrong, by kind.", kind: "gauge",
 		labels: map[string]string{"type": "warning"}, value: float64(len(n.problems(v, time.Now()))),
 	})
-	return writeMetrics(w, list)
+	return writeMetrics(w, append(list, n.badConns.metrics()...))
 }
 
 // writeMetrics writes the metrics, families together and in order.

@@ -44,6 +44,7 @@ type Node struct {
 	box       *mailbox
 	view      atomic.Pointer[view]
 	cache     *mapCache
+	badConns  badConnections
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -209,6 +210,8 @@ func (n *Node) hooks() planeHooks {
 		changed:     func() { n.box.post(func() {}) }, // the loop looks at liveness after each input
 		linkChanged: func(broken bool) { n.box.post(func() { n.linkChanged(broken) }) },
 		resolve:     n.resolve,
+
+		badConnection: n.NoteBadConnection,
 	}
 }
 

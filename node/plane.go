@@ -80,6 +80,8 @@ type planeHooks struct {
 	linkChanged func(broken bool)
 	// resolve finds a node by name, for the proxies.
 	resolve func(name string) (netip.Addr, bool)
+	// badConnection counts a connection to a proxy that spoke something else.
+	badConnection func(protocol string)
 }
 
 // planeStatus is the state of the plane at one moment.

@@ -29,7 +29,7 @@ func (p *realPlane) serveProxies(ctx context.Context, o planeOptions) error {
 		return nil
 	}
 	server := &proxy.Server{
-		Mesh: p.dialMesh, Resolve: o.hooks.resolve, InMesh: p.inMesh, Logger: o.Logger.With("part", "proxy"),
+		Mesh: p.dialMesh, Resolve: o.hooks.resolve, InMesh: p.inMesh, Bad: o.hooks.badConnection, Logger: o.Logger.With("part", "proxy"),
 	}
 	type service struct {
 		what, flag, addr string

@@ -124,7 +124,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
+	badConnections := s.badConnections().Inc
 	s.admin = admin.NewServer(admin.Config{
+		Bad:        badConnections,
 		Tailnet:    s.tailnet,
 		Backup:     s.store.Backup,
 		ScratchDir: s.cfg.DataDir,
@@ -142,7 +144,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		TLSNextProto:      noHTTP2,
 	}
-	httpcount.Watch(s.web, s.badConnections().Inc)
+	httpcount.Watch(s.web, badConnections)
 	return s.firstStart(ctx)
 }
 

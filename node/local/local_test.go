@@ -89,10 +89,12 @@ func (f *fakeBackend) SwitchProfile(_ context.Context, id string) error {
 func (f *fakeBackend) DeleteProfile(_ context.Context, id string) error {
 	return f.profileCall("delete", id)
 }
-func (f *fakeBackend) Rebind()         { f.called("rebind") }
-func (f *fakeBackend) Restun()         { f.called("restun") }
-func (f *fakeBackend) RefreshMap()     { f.called("refresh") }
-func (f *fakeBackend) DebugPaths() any { return map[string]int{"paths": 1} }
+func (f *fakeBackend) Rebind()                  { f.called("rebind") }
+func (f *fakeBackend) Restun()                  { f.called("restun") }
+func (f *fakeBackend) RefreshMap()              { f.called("refresh") }
+func (f *fakeBackend) DebugPaths() any          { return map[string]int{"paths": 1} }
+func (f *fakeBackend) NoteBadConnection(string) {}
+
 func (f *fakeBackend) WriteMetrics(w io.Writer) error {
 	_, err := io.WriteString(w, "metric 1\n")
 	return err

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/httpcount"
 	"github.com/ginnel/ginnel/node"
 	"github.com/ginnel/ginnel/node/local/api"
 	"github.com/ginnel/ginnel/node/netmap"
@@ -61,6 +62,7 @@ type Backend interface {
 	RefreshMap()
 	DebugPaths() any
 	WriteMetrics(w io.Writer) error
+	NoteBadConnection(listener string)
 	OperatorUser() string
 	Version() string
 }
@@ -94,6 +96,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	httpcount.Watch(srv, func() { s.backend.NoteBadConnection(node.ListenerLocalAPI) })
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	err := srv.Serve(l)

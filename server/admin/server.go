@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/httpcount"
 	"github.com/ginnel/ginnel/server/tailnet"
 	"github.com/ginnel/ginnel/wire/control"
 )
@@ -28,6 +29,8 @@ type Config struct {
 	ScratchDir string
 	// Status fills in what only the server knows.
 	Status func() Status
+	// Bad, if not nil, is called for each connection that does not speak HTTP.
+	Bad func()
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -54,6 +57,9 @@ func NewServer(cfg Config) *Server {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, uidKey{}, c.(*peerConn).uid)
 		},
+	}
+	if cfg.Bad != nil {
+		httpcount.Watch(s.http, cfg.Bad)
 	}
 	return s
 }

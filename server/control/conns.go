@@ -1,15 +1,19 @@
 package control
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/ginnel/ginnel/internal/connlimit"
 	"github.com/ginnel/ginnel/internal/noiseconn"
 	"github.com/ginnel/ginnel/wire/key"
+	"github.com/ginnel/ginnel/wire/noise"
 )
 
 const (
@@ -31,12 +35,15 @@ type nodeConn struct {
 	reading chan struct{} // held while a request body is read
 	known   atomic.Bool   // see admit
 	table   *connTable
+
+	garbled    atomic.Bool // a record did not open
+	badRecords prometheus.Counter
 }
 
 // newConn returns the connection of a node that c is, made of what the listener
 // gave.
 func (s *Server) newConn(c *noiseconn.Conn, outer net.Conn) *nodeConn {
-	return &nodeConn{Conn: c, outer: outer, reading: make(chan struct{}, maxReading), table: &s.machines}
+	return &nodeConn{Conn: c, outer: outer, reading: make(chan struct{}, maxReading), table: &s.machines, badRecords: s.metrics.badRecords}
 }
 
 // admit notes that the machine at the other end owns a node: the connection is no
@@ -45,6 +52,15 @@ func (c *nodeConn) admit() {
 	if c.known.CompareAndSwap(false, true) {
 		connlimit.Admit(c.outer)
 	}
+}
+
+// Read implements net.Conn. Records that do not open are counted.
+func (c *nodeConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if errors.Is(err, noise.ErrRecord) && !c.garbled.Swap(true) {
+		c.badRecords.Inc()
+	}
+	return n, err
 }
 
 // Close implements net.Conn.

@@ -21,6 +21,7 @@ type metrics struct {
 	frames          prometheus.Counter
 	frameBytes      prometheus.Counter
 	stalled         prometheus.Counter
+	badRecords      prometheus.Counter
 }
 
 func (m *metrics) init(s *Server) error {
@@ -39,7 +40,8 @@ func (m *metrics) init(s *Server) error {
 	m.frames = counter("map_frames_total", "Map frames written.")
 	m.frameBytes = counter("map_frame_bytes_total", "Size of the map frames written, in bytes.")
 	m.stalled = counter("map_streams_stalled_total", "Map streams reset because the client took no bytes.")
-	all := []prometheus.Collector{m.requests, m.refused, m.limited, m.upgradesLimited, m.replaced, m.busy, m.frames, m.frameBytes, m.stalled,
+	m.badRecords = counter("bad_connections_total", "Noise connections in which a record did not open.")
+	all := []prometheus.Collector{m.badRecords, m.requests, m.refused, m.limited, m.upgradesLimited, m.replaced, m.busy, m.frames, m.frameBytes, m.stalled,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "ginnel", Subsystem: "control", Name: "map_streams",
 			Help: "Nodes with a map stream now.",

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/coder/websocket"
 
 	"github.com/ginnel/ginnel/internal/noiseconn"
@@ -265,4 +267,10 @@ func TestGarbageDisturbsNobody(t *testing.T) {
 	if err := a.Update(h.ctx, nil); err != nil {
 		t.Fatal(err)
 	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(h.srv.metrics.badRecords)
+	eventually(t, "the record that does not open is counted", func() bool {
+		list, err := reg.Gather()
+		return err == nil && list[0].GetMetric()[0].GetCounter().GetValue() == 1
+	})
 }

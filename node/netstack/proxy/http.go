@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/httpcount"
+
 	"github.com/ginnel/ginnel/node/netstack"
 )
 
@@ -62,6 +64,7 @@ func (s *Server) newHTTP(ctx context.Context, addr net.Addr) *httpProxy {
 		ErrorLog:          errorLog,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
+	httpcount.Watch(h.server, func() { s.bad(ProtocolHTTP) })
 	go func() {
 		defer close(h.done)
 		_ = h.server.Serve(h.conns) // ends only by close

@@ -33,8 +33,23 @@ type Server struct {
 	Resolve func(name string) (netip.Addr, bool)
 	// InMesh reports whether an address is dialled through the mesh.
 	InMesh func(netip.Addr) bool
+	// Bad, if not nil, is called for each connection that speaks something else than its
+	// protocol, ProtocolSOCKS5 or ProtocolHTTP, by several goroutines.
+	Bad func(protocol string)
 	// Logger may be nil.
 	Logger *slog.Logger
+}
+
+// The protocols by their names for Server.Bad.
+const (
+	ProtocolSOCKS5 = "socks5"
+	ProtocolHTTP   = "http_proxy"
+)
+
+func (s *Server) bad(protocol string) {
+	if s.Bad != nil {
+		s.Bad(protocol)
+	}
 }
 
 // Dial connects to "host:port" by the rules of the Server.

@@ -52,6 +52,7 @@ func (s *Server) serveSOCKS5(ctx context.Context, c net.Conn) {
 		if errors.As(err, &bad) {
 			_, _ = c.Write(socksReply(bad.code, netip.AddrPort{}))
 		}
+		s.bad(ProtocolSOCKS5)
 		s.log().Debug("socks5: bad request", "from", c.RemoteAddr().String(), "err", err)
 		return
 	}
