@@ -252,10 +252,11 @@ func (l *link) ask(c RelayConn) {
 		wait = relayPingMax // nothing waits for the answer
 	}
 	l.r.wg.Go(func() {
-		defer l.probing.Store(false)
 		ctx, cancel := context.WithTimeout(l.ctx, wait)
 		defer cancel()
 		rtt, err := c.Ping(ctx)
+		// Before suspect is cleared: whoever sets it from here on asks again.
+		l.probing.Store(false)
 		if err != nil {
 			c.Close()
 			return
