@@ -58,6 +58,10 @@ func (n *Node) Start() {
 			ListenPacket: func(network string, port uint16) (net.PacketConn, error) {
 				return n.ListenUDP(network, netip.Addr{}, port)
 			},
+			ListenFrom: func(network string, local netip.Addr) (net.PacketConn, error) {
+				return n.ListenUDP(network, local, 0)
+			},
+			Gateways: n.gateways,
 		},
 	})
 	if err != nil {
@@ -161,6 +165,22 @@ func (n *Node) interfaces() (list []path.Interface, err error) {
 		list = append(list, path.Interface{Name: i.Name, Up: i.Up, Addrs: i.Addrs})
 	}
 	return list, nil
+}
+
+// gateways lists the ways out for the node.
+func (n *Node) gateways() (g netmon.Gateways, err error) {
+	for _, i := range n.Interfaces() {
+		for _, at := range i.Gateways {
+			for _, a := range i.Addrs {
+				if way := (netmon.Gateway{Addr: at, Self: a.Addr(), Interface: i.Name}); i.Up && a.Addr().Is4() && at.Is4() {
+					g.V4 = way
+				} else if i.Up && a.Addr().Is6() && at.Is6() {
+					g.V6 = way
+				}
+			}
+		}
+	}
+	return g, nil
 }
 
 // source tells a node of changes of its host's network.

@@ -154,6 +154,9 @@ func (s *Site) doors() {
 	}
 }
 
+// Gateway returns the inner IPv4 address of the site's router.
+func (s *Site) Gateway() netip.Addr { return s.prefix.Addr().Next() }
+
 // Kind returns what the site was made as.
 func (s *Site) Kind() Kind { return s.kind }
 

@@ -169,7 +169,7 @@ func newNode(o Options, store *state.Store) (*Node, error) {
 	if makePlane == nil {
 		makePlane = newRealPlane
 	}
-	n.plane, err = makePlane(planeOptions{Options: o, Logger: o.Logger, hooks: n.hooks(), preferPort: store.Port()})
+	n.plane, err = makePlane(planeOptions{Options: o, Logger: o.Logger, hooks: n.hooks(), preferPort: store.Port(), machine: machine})
 	if err != nil {
 		n.cancel()
 		return nil, err

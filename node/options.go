@@ -65,6 +65,10 @@ type System struct {
 	ListenPacket func(network string, port uint16) (net.PacketConn, error)
 	// Dial opens TCP connections to relays.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// ListenFrom opens a UDP socket for network "udp4" or "udp6" at a local address, and
+	// Gateways lists the ways out, for port mapping.
+	ListenFrom func(network string, local netip.Addr) (net.PacketConn, error)
+	Gateways   func() (netmon.Gateways, error)
 	// Lookup resolves names of relays.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Interfaces lists the machine's interfaces, and Network tells when they change.

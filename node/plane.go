@@ -66,6 +66,7 @@ type planeOptions struct {
 	hooks  planeHooks
 	// preferPort is the UDP port to try first if Options has none.
 	preferPort uint16
+	machine    key.MachinePrivate
 }
 
 // planeHooks are called by the plane from its goroutines; they do not block.

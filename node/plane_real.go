@@ -38,6 +38,7 @@ type realPlane struct {
 	tunnel  *tunnel.Tunnel
 	router  *route.Router   // nil in userspace mode
 	user    *netstack.Stack // nil in kernel mode
+	portmap *portMapping
 	monitor *netmon.Monitor // nil when the system has none
 	link    atomic.Pointer[netmon.Change]
 	changed func() // tells of liveness
@@ -93,6 +94,7 @@ func (p *realPlane) open(o planeOptions) error {
 				addrs[i], types[i] = ep.Addr, ep.Type
 			}
 			o.hooks.endpoints(addrs, types)
+			p.wantPorts() // they may be others now
 		},
 		OnNetInfo:    o.hooks.netInfo,
 		OnConnected:  func(bool) { o.hooks.changed() },
@@ -101,6 +103,11 @@ func (p *realPlane) open(o planeOptions) error {
 	if err != nil {
 		return fmt.Errorf("opening UDP sockets: %w", err)
 	}
+	tunnelName := ""
+	if p.router != nil {
+		tunnelName = p.dev.Name()
+	}
+	p.portmap = newPortMapping(o, p.engine, tunnelName, p.router != nil)
 	p.tunnel, err = tunnel.New(p.dev, p.engine, o.Logger.With("part", "tunnel"))
 	if err != nil {
 		return fmt.Errorf("starting the tunnel: %w", err)
@@ -218,7 +225,22 @@ func (p *realPlane) applyAll(c planeConfig) error {
 	}
 	note("tunnel", p.tunnel.Apply(tunnelConfig(c)))
 	note("paths", p.engine.Apply(p.paths))
+	p.wantPorts()
 	return errors.Join(errs...)
+}
+
+// wantPorts has the gateway forward to the ports of now.
+func (p *realPlane) wantPorts() {
+	c := p.cfg.Load()
+	if p.portmap == nil {
+		return // the engine is being made
+	}
+	if c.Map == nil {
+		p.portmap.want(false, false, nil)
+		return
+	}
+	link := p.link.Load()
+	p.portmap.want(!c.Key.IsZero(), link != nil && !link.New.AnyUp(), c.Map.Self)
 }
 
 // tunnelConfig says who may speak through the tunnel, and for which addresses.
@@ -438,6 +460,8 @@ func (p *realPlane) Netcheck(ctx context.Context) (*api.NetcheckReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network check: %w", err)
 	}
+	services := p.portmap.mapper.Probe(ctx)
+	r.UPnP, r.PMP, r.PCP = services.UPnP, services.PMP, services.PCP
 	return netcheckReport(r), nil
 }
 
@@ -455,6 +479,8 @@ func netcheckReport(r *netcheck.Report) *api.NetcheckReport {
 // LinkChanged passes on the latest change of the network.
 func (p *realPlane) LinkChanged() {
 	p.whole = false // routes and addresses may have gone with the link
+	p.wantPorts()
+	p.portmap.mapper.LinkChanged()
 	c := p.link.Load()
 	if c == nil {
 		p.engine.Rebind()
@@ -477,6 +503,9 @@ func (p *realPlane) Close() error {
 	p.cancel()
 	p.wg.Wait()
 	var errs []error
+	if p.portmap != nil {
+		p.portmap.close() // first: it takes a moment, and needs the network as it is
+	}
 	if p.router != nil {
 		errs = append(errs, p.router.Close())
 	}

@@ -23,6 +23,7 @@ type endpointInput struct {
 	mapped       []netip.AddrPort // seen by a check that is under way
 	fixedPort    uint16           // UDP port asked for, 0 for any
 	port4, port6 uint16           // UDP ports bound, 0 if not
+	portmap      PortMapping
 	static       []netip.AddrPort
 	local        []netip.Addr
 	cache        *endpointCache
@@ -38,6 +39,7 @@ func buildEndpoints(in endpointInput) []Endpoint {
 			list = append(list, Endpoint{a, t})
 		}
 	}
+	in.portmap.addTo(true, add)
 	for _, a := range in.mapped {
 		add(a, control.EndpointSTUN)
 	}
@@ -57,6 +59,7 @@ func buildEndpoints(in endpointInput) []Endpoint {
 		}
 		add(netip.AddrPortFrom(ip, port), control.EndpointLocal)
 	}
+	in.portmap.addTo(false, add)
 	return list
 }
 

@@ -84,3 +84,20 @@ func TestBuildEndpoints(t *testing.T) {
 		t.Errorf("cached %v, want the six newest", got)
 	}
 }
+
+// TestPortMappedEndpoints has the gateway's address come first, unless it is one inside
+// another translator.
+func TestPortMappedEndpoints(t *testing.T) {
+	external, pinhole := netip.MustParseAddrPort("203.0.113.7:4000"), netip.MustParseAddrPort("[2001:db8::7]:41641")
+	local := netip.MustParseAddr("192.168.1.2")
+	in := endpointInput{port4: 41641, local: []netip.Addr{local}, cache: &endpointCache{}, now: time.Unix(1, 0)}
+	in.portmap = PortMapping{External: external, Pinhole: pinhole}
+	got := buildEndpoints(in)
+	if len(got) != 3 || got[0] != (Endpoint{external, control.EndpointPortMapped}) || got[1] != (Endpoint{pinhole, control.EndpointPortMapped}) {
+		t.Errorf("endpoints %v", got)
+	}
+	in.cache, in.portmap.DoubleNAT = &endpointCache{}, true
+	if got = buildEndpoints(in); len(got) != 3 || got[2] != (Endpoint{external, control.EndpointPortMapped}) {
+		t.Errorf("behind two translators: %v", got)
+	}
+}

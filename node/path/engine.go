@@ -141,6 +141,9 @@ func (e *Engine) DiscoKey() key.DiscoPublic { return *e.discoKey.Load() }
 // LocalPort returns the UDP port for IPv4, 0 if there is none.
 func (e *Engine) LocalPort() uint16 { return e.sock4.port() }
 
+// LocalPorts returns the UDP ports for IPv4 and IPv6, 0 for none.
+func (e *Engine) LocalPorts() (port4, port6 uint16) { return e.sock4.port(), e.sock6.port() }
+
 // Close stops everything and waits for it.
 func (e *Engine) Close() error {
 	e.once.Do(func() { close(e.closing) })

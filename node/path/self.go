@@ -26,6 +26,7 @@ type selfState struct {
 	cache     endpointCache
 	report    *netcheck.Report // nil before the first
 	home      int
+	portmap   PortMapping
 	told      *control.NetInfo // last told to OnNetInfo
 
 	checking  bool
@@ -183,7 +184,7 @@ func (e *Engine) setEndpoints() {
 	}
 	list := buildEndpoints(endpointInput{
 		report: s.report, mapped: s.mapped, fixedPort: e.opts.Port, port4: e.sock4.port(), port6: e.sock6.port(),
-		static: e.opts.StaticEndpoints, local: localAddrs(ifaces), cache: &s.cache, now: time.Now(),
+		static: e.opts.StaticEndpoints, portmap: s.portmap, local: localAddrs(ifaces), cache: &s.cache, now: time.Now(),
 	})
 	if s.endpoints != nil && slices.Equal(list, s.endpoints) {
 		return
@@ -273,6 +274,7 @@ func (e *Engine) tellNetInfo() {
 		info = s.report.NetInfo()
 	}
 	info.PreferredDERP = s.home
+	s.portmap.describe(info)
 	if !netInfoChanged(s.told, info) {
 		return
 	}
