@@ -1,0 +1,5 @@
+//go:build race
+
+package peerrelay
+
+func init() { raceDetector = true }
