@@ -8,6 +8,11 @@ CMDS    := ginnel ginneld ginnel-server ginnel-relay ginnel-bench
 # V=1 prints every test's name and log.
 GOTEST  := $(GO) test $(if $(V),-v)
 FUZZTIME ?= 10s
+# A test whose log is what one wants to see.
+LABTEST := bash -c 'set -o pipefail; $(GO) test -count=1 -v "$$@" | { grep -vE "^(=== | +--- PASS)" || true; }' labtest
+# How many seeds bench-paths and test-random use.
+BARS  ?= 50
+SEEDS ?= 1000
 
 .PHONY: build
 build: ## build all programs into bin/
@@ -29,7 +34,19 @@ test: test-unit test-e2e interop ## all tests; the end-to-end ones need root
 
 .PHONY: test-unit
 test-unit: ## the tests that need no root and no network
-	$(GOTEST) $$($(GO) list ./... | grep -v '/e2e')
+	$(GOTEST) -timeout 20m $$($(GO) list ./... | grep -v '/e2e')
+
+.PHONY: bench-paths
+bench-paths: ## what the path engine reaches in the virtual internet, beside what it has to; BARS=n seeds
+	@GINNEL_LAB_BARS=$(BARS) $(LABTEST) -timeout 30m -run '^(TestBars|TestIdlePeers)$$' ./lab
+
+.PHONY: paths-table
+paths-table: ## which pairs of NATs get a direct path, and how fast (docs/paths.md)
+	@$(LABTEST) -run '^TestMatrix$$' ./lab
+
+.PHONY: test-random
+test-random: ## SEEDS random scenarios in the virtual internet, 1000 unless set
+	@GINNEL_LAB_SEEDS=$(SEEDS) $(LABTEST) -timeout 30m -run '^TestRandom$$' ./lab
 
 .PHONY: test-e2e
 test-e2e: ## real programs in network namespaces; needs root

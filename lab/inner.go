@@ -212,6 +212,29 @@ func (s *Stream) Silence(since time.Time) (longest time.Duration) {
 	return longest
 }
 
+// firstTook returns how long the first packet took, and a long time if it was lost.
+func (s *Stream) firstTook() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, ok := s.got[0]; ok {
+		return at.Sub(s.sentAt[0])
+	}
+	return time.Hour
+}
+
+// lostBetween returns how many of the packets sent in a span after the first were lost.
+func (s *Stream) lostBetween(from, to time.Duration) (lost int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for seq, at := range s.sentAt {
+		after := at.Sub(s.sentAt[0])
+		if _, ok := s.got[uint64(seq)]; !ok && after >= from && after < to {
+			lost++
+		}
+	}
+	return lost
+}
+
 // Since returns how many packets that were sent at or after t have arrived.
 func (s *Stream) Since(t time.Time) (arrived int) {
 	s.mu.Lock()

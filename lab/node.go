@@ -18,6 +18,10 @@ import (
 // tunnelMTU is that of the nodes' tunnels, in bytes.
 const tunnelMTU = 1280
 
+// batchSize is how many packets nodes handle at once; each of several receivers per node
+// has a buffer of 64 KiB for every one.
+const batchSize = 4
+
 // Node is a node of the tailnet on a host of its own.
 type Node struct {
 	*node.Node
@@ -47,14 +51,14 @@ func (s *Site) Node(name string) *Node {
 // Start starts the node, again after Stop or Crash.
 func (n *Node) Start() {
 	n.w.Helper()
-	dev := tuntest.New(tunnelMTU, 16)
+	dev := tuntest.New(tunnelMTU, batchSize)
 	file := n.w.file(n.name + ".state")
 	_, err := os.Stat(file)
 	fresh := err != nil
 	nd, err := node.New(node.Options{
 		StatePath: file, Logger: n.w.logger(n.name), Version: "lab", DialContext: n.Host.Dial,
 		System: node.System{
-			Device: dev, Dial: n.Host.Dial, Lookup: n.Lookup, Interfaces: n.interfaces, Network: n.source,
+			Device: dev, BatchSize: batchSize, Dial: n.Host.Dial, Lookup: n.Lookup, Interfaces: n.interfaces, Network: n.source,
 			ListenPacket: func(network string, port uint16) (net.PacketConn, error) {
 				return n.ListenUDP(network, netip.Addr{}, port)
 			},
@@ -92,6 +96,13 @@ func (n *Node) stop() {
 		n.w.Errorf("close %s: %v", n.name, err)
 	}
 	n.inner.wait()
+}
+
+// Resume starts the node if it does not run.
+func (n *Node) Resume() {
+	if !n.running {
+		n.Start()
+	}
 }
 
 // Stop ends the node in good order.

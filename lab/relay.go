@@ -101,6 +101,13 @@ func (r *Relay) Start() {
 	r.stops = []func(){cancel, func() { _ = web.Close() }, func() { _ = srv.Close() }}
 }
 
+// Resume starts the relay if it does not run.
+func (r *Relay) Resume() {
+	if r.stops == nil {
+		r.Start()
+	}
+}
+
 // Stop ends the relay if it runs.
 func (r *Relay) Stop() {
 	for _, f := range r.stops {

@@ -39,11 +39,8 @@ type Server struct {
 func (w *World) startServer() {
 	host, v4, _ := w.place("server", vnet.Link{Latency: w.serverLatency})
 	w.Network.Name(serverName, v4)
-	host.Resolver(v4)
 	w.Server = &Server{Host: host, Region: server.DefaultRelayRegion, URL: fmt.Sprintf("http://%s:%d", serverName, serverPort), w: w}
-	if err := host.ServeNames(netip.Prefix{}); err != nil {
-		w.Fatal(err)
-	}
+	host.Resolver(w.startNames())
 	w.Server.Start()
 	_, key, err := w.Server.running.Tailnet().CreateAuthKey(w.ctx, tailnet.Actor{Kind: tailnet.ActorServer, Name: "lab"},
 		tailnet.AuthKeyParams{UserID: 1, Preauthorized: true, Reusable: true})
@@ -51,6 +48,17 @@ func (w *World) startServer() {
 		w.Fatal(err)
 	}
 	w.Server.authKey = key
+}
+
+// startNames starts the internet's name server, which nothing ever happens to. It returns
+// its address.
+func (w *World) startNames() netip.Addr {
+	host, v4, _ := w.place("names", vnet.Link{Latency: w.serverLatency})
+	w.resolver = v4
+	if err := host.ServeNames(netip.Prefix{}); err != nil {
+		w.Fatal(err)
+	}
+	return v4
 }
 
 // Start starts the server, again after Stop or Crash.
@@ -81,6 +89,13 @@ func (s *Server) Start() {
 	ctx, cancel := context.WithCancel(s.w.ctx)
 	s.cancel, s.done = cancel, make(chan error, 1)
 	go func() { s.done <- s.running.Run(ctx) }()
+}
+
+// Resume starts the server if it does not run.
+func (s *Server) Resume() {
+	if s.running == nil {
+		s.Start()
+	}
 }
 
 // Stop ends the server in good order, if it runs.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -157,6 +158,33 @@ func (s *Site) doors() {
 // Gateway returns the inner IPv4 address of the site's router.
 func (s *Site) Gateway() netip.Addr { return s.prefix.Addr().Next() }
 
+// portalPort is where the router of a site has the web server of its captive portal.
+const portalPort = 8080
+
+// ServePortal starts the web server to which Portal leads requests while the site holds
+// everything back until somebody logs in.
+func (s *Site) ServePortal() {
+	l, err := s.ListenTCP("tcp4", netip.Addr{}, portalPort)
+	if err != nil {
+		s.w.Fatal(err)
+	}
+	login := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		http.Redirect(rw, r, "http://portal.test/login", http.StatusFound)
+	})
+	web := &http.Server{Handler: login}
+	s.w.ended.Go(func() { _ = web.Serve(l) })
+}
+
+// Renumber gives the site another public IPv4 address, as providers do when the line was
+// down; hosts behind a NAT notice nothing.
+func (s *Site) Renumber() {
+	if s.kind.NAT == nil || s.kind.Carrier != nil {
+		s.Reboot()
+		return
+	}
+	s.Router.Renumber(s.w.public().Addr())
+}
+
 // Kind returns what the site was made as.
 func (s *Site) Kind() Kind { return s.kind }
 
@@ -192,10 +220,5 @@ func (s *Site) resolve(h *vnet.Host) {
 		h.Resolver(s.inner6.Addr().Next())
 		return
 	}
-	h.Resolver(s.w.Server.address())
-}
-
-// address returns the server's public address.
-func (s *Server) address() netip.Addr {
-	return s.Interfaces()[0].Addrs[0].Addr()
+	h.Resolver(s.w.resolver)
 }

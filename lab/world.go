@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -18,11 +19,12 @@ import (
 	"github.com/ginnel/ginnel/wire/control"
 )
 
-// seedVar and logVar are environment variables: a seed that replaces that of every Run,
-// and any text to have the programs' logs printed.
+// Environment variables: a seed that replaces that of every Run, any text to have the
+// programs' logs printed, and a file that gets every packet, to compare two runs.
 const (
-	seedVar = "GINNEL_LAB_SEED"
-	logVar  = "GINNEL_LAB_LOG"
+	seedVar  = "GINNEL_LAB_SEED"
+	logVar   = "GINNEL_LAB_LOG"
+	traceVar = "GINNEL_LAB_TRACE"
 )
 
 // World is an internet with one tailnet. Its methods are for the goroutine of the test.
@@ -45,6 +47,7 @@ type World struct {
 	nodes         []*Node
 	nextIP        netip.Addr
 	nextIP6       int
+	resolver      netip.Addr
 	ended         sync.WaitGroup
 	stop          context.CancelFunc
 	ctx           context.Context
@@ -74,7 +77,7 @@ func Run(t *testing.T, seed uint64, f func(*World), options ...Option) {
 	t.Helper()
 	seed = Seed(seed)
 	holdFinalizers()
-	dir := t.TempDir()
+	dir := tempDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := &World{
 			T: t, Network: vnet.New(seed), Dir: dir, seed: seed, begin: time.Now(),
@@ -82,6 +85,9 @@ func Run(t *testing.T, seed uint64, f func(*World), options ...Option) {
 		}
 		if os.Getenv(logVar) != "" {
 			w.logs = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: w.sinceBegin})
+		}
+		if name := os.Getenv(traceVar); name != "" {
+			w.traceTo(name)
 		}
 		w.ctx, w.stop = context.WithCancel(context.Background())
 		defer w.end()
@@ -92,6 +98,36 @@ func Run(t *testing.T, seed uint64, f func(*World), options ...Option) {
 		w.startServer()
 		f(w)
 	})
+}
+
+// traceTo writes every packet to a file.
+func (w *World) traceTo(name string) {
+	f, err := os.Create(name)
+	if err != nil {
+		w.Fatal(err)
+	}
+	out := bufio.NewWriter(f)
+	w.Tap(func(at time.Time, p *vnet.Packet) { fmt.Fprintln(out, at.Sub(w.begin), p) })
+	w.Cleanup(func() {
+		if err := errors.Join(out.Flush(), f.Close()); err != nil {
+			w.Error(err)
+		}
+	})
+}
+
+// tempDir returns a directory for the time of the test, in memory if the machine has such a
+// place: how long a disk takes decides in which order goroutines run.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	if dir, err := os.MkdirTemp("/dev/shm", "ginnel-lab-"); err == nil {
+		t.Cleanup(func() {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Error(err)
+			}
+		})
+		return dir
+	}
+	return t.TempDir()
 }
 
 // sinceBegin makes the times of logs readable.

@@ -63,6 +63,9 @@ type System struct {
 	Device tun.Device
 	// ListenPacket opens the UDP socket for network "udp4" or "udp6".
 	ListenPacket func(network string, port uint16) (net.PacketConn, error)
+	// BatchSize is how many packets to take from such a socket at once; 0 is the right
+	// number for sockets of the system.
+	BatchSize int
 	// Dial opens TCP connections to relays.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// ListenFrom opens a UDP socket for network "udp4" or "udp6" at a local address, and

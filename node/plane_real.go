@@ -87,7 +87,7 @@ func (p *realPlane) open(o planeOptions) error {
 	p.sockets = newSockets(listen, o.Port, o.preferPort)
 	p.engine, err = path.New(path.Options{
 		Logger: o.Logger.With("part", "path"), Port: o.Port, PreferPort: o.preferPort, Mark: p.router != nil,
-		ListenPacket: p.sockets.open, Dial: o.System.Dial, Lookup: o.System.Lookup, Interfaces: o.System.Interfaces,
+		ListenPacket: p.sockets.open, BatchSize: o.System.BatchSize, Dial: o.System.Dial, Lookup: o.System.Lookup, Interfaces: o.System.Interfaces,
 		OnEndpoints: func(list []path.Endpoint) {
 			addrs, types := make([]netip.AddrPort, len(list)), make([]control.EndpointType, len(list))
 			for i, ep := range list {

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/jitter"
 	"github.com/ginnel/ginnel/relay/internal/outbox"
 	"github.com/ginnel/ginnel/wire/key"
 	wire "github.com/ginnel/ginnel/wire/relay"
@@ -117,7 +117,7 @@ func (s *Server) Restart(ctx context.Context, spread, tryFor time.Duration) {
 		}
 	})
 	for _, c := range told {
-		notice := wire.Restarting{ReconnectIn: rand.N(spread + 1), TryFor: tryFor}
+		notice := wire.Restarting{ReconnectIn: jitter.Below(spread + 1), TryFor: tryFor}
 		c.out.AddControl(notice.Append)
 	}
 	for _, c := range told {
@@ -150,4 +150,4 @@ func (s *Server) untrack(raw net.Conn) {
 }
 
 // nextKeepAlive returns an interval for one connection's keepalives.
-func nextKeepAlive() time.Duration { return keepAliveInterval + rand.N(keepAliveJitter) }
+func nextKeepAlive() time.Duration { return keepAliveInterval + jitter.Below(keepAliveJitter) }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Host is a machine: interfaces, sockets, and perhaps a router's work.
@@ -140,6 +141,14 @@ func (h *Host) Interfaces() []Interface {
 		list = append(list, Interface{p.name, p.up, slices.Clone(p.addrs), slices.Clone(p.gateways), p.out.mtu()})
 	}
 	return list
+}
+
+// Firewall gives the host a firewall of its own, which lets in only what belongs to flows
+// that the host began. It forgets flows after idle, 0 meaning 120 s.
+func (h *Host) Firewall(filtering Dependence, idle time.Duration) {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	h.guard = h.net.newFirewall(h.name+" own", filtering, idle)
 }
 
 // Watch has f called, on a goroutine of its own, whenever the host's interfaces, addresses

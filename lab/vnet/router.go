@@ -2,6 +2,7 @@ package vnet
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -108,6 +109,28 @@ func (r *Router) Reboot() {
 			}
 		}
 	})
+}
+
+// Renumber gives the outer side of a router that translates another IPv4 address. All
+// mappings are forgotten.
+func (r *Router) Renumber(addr netip.Addr) {
+	r.edit(func() {
+		old := r.outer.addr(true)
+		addrs := slices.Clone(r.outer.addrs)
+		for i, a := range addrs {
+			if a.Addr() == old {
+				addrs[i] = netip.PrefixFrom(addr, a.Bits())
+			}
+		}
+		r.outer.addrs = addrs
+		for _, t := range []*Translator{r.nat4, r.nat64} {
+			if t != nil {
+				t.outer = addr
+				t.reset()
+			}
+		}
+	})
+	r.changed()
 }
 
 // Mappings returns how many entries the IPv4 translator has, and how many packets found

@@ -79,7 +79,8 @@ func (h *Host) newConn(key connKey, state tcpState) *TCPConn {
 // submit has do called in the order of things.
 func (c *TCPConn) submit(do func()) {
 	c.seq++
-	c.h.net.submit(outgoing{c.h.index, uint64(TCP)<<32 | uint64(c.key.local.Port()), c.seq, do})
+	socket := uint64(TCP)<<32 | uint64(c.key.local.Port()) | hashAddr(c.key.remote)<<40
+	c.h.net.submit(outgoing{c.h.index, socket, c.seq, do})
 }
 
 // LocalAddr returns a *net.TCPAddr.

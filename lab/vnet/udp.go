@@ -148,7 +148,9 @@ func (c *UDPConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 		return 0, opError("write", "udp", err)
 	}
 	c.seq++
-	n.submit(outgoing{c.h.index, uint64(UDP)<<32 | uint64(c.key.port), c.seq, func() { _ = c.h.send(pkt) }})
+	// Goroutines that share a socket may race; not so towards one destination.
+	socket := uint64(UDP)<<32 | uint64(c.key.port) | hashAddr(to)<<40
+	n.submit(outgoing{c.h.index, socket, c.seq, func() { _ = c.h.send(pkt) }})
 	return len(b), nil
 }
 

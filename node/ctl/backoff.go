@@ -2,10 +2,11 @@ package ctl
 
 import (
 	"context"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/ginnel/ginnel/internal/jitter"
 )
 
 // Limits of the pause between attempts: wire document control, section 4.3.
@@ -24,7 +25,7 @@ func (b *backoff) next() time.Duration {
 	b.failures++
 	n := time.Duration(min(b.failures, 1000))
 	pause := min(n*n*backoffStep, backoffMax)
-	return time.Duration(float64(pause) * (0.5 + rand.Float64()))
+	return jitter.Around(pause)
 }
 
 // reset forgets the failures.
@@ -55,7 +56,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		wait = at.Sub(now)
 	}
 	if wait <= 0 || wait > maxRetryAfter {
-		wait = 5*time.Second + rand.N(5*time.Second)
+		wait = 5*time.Second + jitter.Below(5*time.Second)
 	}
 	return wait
 }

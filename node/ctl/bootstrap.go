@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/jitter"
 	"github.com/ginnel/ginnel/relay/client"
 	"github.com/ginnel/ginnel/wire/control"
 )
@@ -82,7 +82,7 @@ func (d *dialer) bootstrapRelays(host string) []*control.DERPNode {
 		}
 	}
 	for _, list := range [][]*control.DERPNode{v4, v6} {
-		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		jitter.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	}
 	var out []*control.DERPNode
 	for i := 0; i < max(len(v4), len(v6)) && len(out) < bootstrapRelays; i++ {

@@ -118,6 +118,9 @@ type Options struct {
 	// StaticEndpoints are advertised besides those found.
 	StaticEndpoints []netip.AddrPort
 
+	// BatchSize is how many packets to receive at once at best; 0 is the right number for
+	// sockets of the system. Each costs up to 64 KiB per receiver.
+	BatchSize int
 	// ListenPacket opens the UDP socket for network "udp4" or "udp6"; nil asks the system.
 	ListenPacket func(network string, port uint16) (net.PacketConn, error)
 	// DialRelay connects to a relay; nil uses client.Dial.
@@ -147,6 +150,9 @@ type Options struct {
 func (o *Options) fill() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.BatchSize == 0 {
+		o.BatchSize = BatchSize
 	}
 	if o.ListenPacket == nil {
 		o.ListenPacket = systemListen(o.Mark)

@@ -180,7 +180,7 @@ func (e *Engine) sendDisco(p *peer, to addrPort, region int, appendTo func([]byt
 	var nonce disco.Nonce
 	randomBytes(nonce[:])
 	inner := appendTo(nil)
-	e.loop.buf = disco.AppendSeal(e.loop.buf[:0], e.loop.disco.Public(), e.shared(d, p.cfg.Disco), nonce, inner)
+	e.loop.buf = disco.AppendSeal(e.loop.buf[:0], e.DiscoKey(), e.shared(d, p.cfg.Disco), nonce, inner)
 	pkts := [][]byte{e.loop.buf}
 	if !to.IsValid() {
 		if _, err := e.relays.send(time.Now(), p, region, pkts, true); err != nil {

@@ -2,13 +2,13 @@ package path
 
 import (
 	"context"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/jitter"
 	"github.com/ginnel/ginnel/wire/control"
 	"github.com/ginnel/ginnel/wire/key"
 )
@@ -29,6 +29,9 @@ const (
 	// relaySilence is how long nothing may come from a relay that is being written to
 	// before it is asked whether it is there.
 	relaySilence = 2 * time.Second
+	// relayHomeSilence is how long nothing may come from the home relay before it is
+	// asked, whether or not something is written to it.
+	relayHomeSilence = 20 * time.Second
 )
 
 // link is the connection to one relay region, over all its reconnections. Packets wait in
@@ -142,8 +145,7 @@ func (l *link) setUp(up bool) {
 func (l *link) pause() {
 	n := min(l.failures.Add(1), 100)
 	d := min(time.Duration(n*n)*backoffUnit, maxBackoff)
-	d = time.Duration(float64(d) * (0.5 + rand.Float64()))
-	timer := time.NewTimer(d)
+	timer := time.NewTimer(jitter.Around(d))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -203,7 +205,10 @@ func (l *link) transmit(ctx context.Context, conn RelayConn) {
 		select {
 		case <-l.queue.ready:
 		case <-idle.C:
-			if !l.home.Load() && time.Since(time.Unix(0, l.lastSend.Load())) >= relayIdle {
+			switch home := l.home.Load(); {
+			case home && time.Since(time.Unix(0, l.lastRecv.Load())) >= relayHomeSilence:
+				l.ask(conn) // nobody may be able to reach us, and writing would not show it
+			case !home && time.Since(time.Unix(0, l.lastSend.Load())) >= relayIdle:
 				return
 			}
 		case <-ctx.Done():

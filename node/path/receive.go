@@ -31,6 +31,9 @@ func (e *Engine) Receivers() []ReceiveFunc {
 	return fns
 }
 
+// BatchSize returns how many buffers the receive functions are best given.
+func (e *Engine) BatchSize() int { return e.opts.BatchSize }
+
 // StopReceiving makes the functions of Receivers return.
 func (e *Engine) StopReceiving() {
 	e.sock4.interrupt()

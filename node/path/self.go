@@ -2,11 +2,11 @@ package path
 
 import (
 	"context"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/jitter"
 	"github.com/ginnel/ginnel/node/netcheck"
 	"github.com/ginnel/ginnel/wire/control"
 	"github.com/ginnel/ginnel/wire/key"
@@ -160,7 +160,7 @@ func (e *Engine) scheduleCheck(now time.Time) {
 	if s.checking || !s.nextCheck.IsZero() || len(e.loop.timers) == 0 || e.opts.NoUDP {
 		return
 	}
-	s.nextCheck = now.Add(checkMin + rand.N(checkSpread))
+	s.nextCheck = now.Add(checkMin + jitter.Below(checkSpread))
 }
 
 // periodicCheck does the check that is due.
@@ -237,7 +237,7 @@ func (e *Engine) anyRegion() int {
 	if len(regions) == 0 {
 		return 0
 	}
-	raw := e.loop.disco.Public().Raw32()
+	raw := e.DiscoKey().Raw32()
 	return regions[int(raw[0])%len(regions)]
 }
 

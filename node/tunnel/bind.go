@@ -53,7 +53,7 @@ func (b *bind) Close() error {
 func (b *bind) SetMark(uint32) error { return nil }
 
 // BatchSize is the transport's.
-func (b *bind) BatchSize() int { return path.BatchSize }
+func (b *bind) BatchSize() int { return b.t.BatchSize() }
 
 // errEndpoint is the error of an endpoint that is not ours.
 var errEndpoint = errors.New("tunnel: unknown kind of endpoint")

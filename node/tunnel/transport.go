@@ -11,6 +11,8 @@ type Transport interface {
 	// until StopReceiving makes it return net.ErrClosed.
 	Receivers() []path.ReceiveFunc
 	StopReceiving()
+	// BatchSize returns how many packets the receive functions take at best.
+	BatchSize() int
 	// Send sends packets to a peer, in order, and does not keep them.
 	Send(peer key.NodePublic, pkts [][]byte) error
 	// SendTo answers one packet where another came from, whoever that is.

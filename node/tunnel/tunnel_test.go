@@ -288,6 +288,8 @@ func (d *deaf) Receivers() []path.ReceiveFunc {
 		return 0, net.ErrClosed
 	}}
 }
+func (d *deaf) BatchSize() int { return path.BatchSize }
+
 func (d *deaf) StopReceiving() {
 	select {
 	case <-d.stop:

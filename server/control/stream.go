@@ -3,10 +3,10 @@ package control
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"time"
 
+	"github.com/ginnel/ginnel/internal/jitter"
 	"github.com/ginnel/ginnel/server/maps"
 	"github.com/ginnel/ginnel/server/tailnet"
 	"github.com/ginnel/ginnel/wire/control"
@@ -150,7 +150,7 @@ func (s *Server) follow(ctx context.Context, fw *frameWriter, stream *maps.Strea
 }
 
 func (s *Server) keepAlivePause() time.Duration {
-	return s.cfg.KeepAlive + rand.N(s.cfg.KeepAlive/5+1)
+	return s.cfg.KeepAlive + jitter.Below(s.cfg.KeepAlive/5+1)
 }
 
 // streamEnded logs the end of a stream. The client going away is no event.
