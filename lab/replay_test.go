@@ -8,7 +8,7 @@ import (
 // TestReplay runs a world again and again: the same seed makes the same packets at the
 // same nanoseconds, another seed does not. Since a machine under load may take a processor
 // from a goroutine at any time, which changes the order of what happens at one instant,
-// two runs of three have to be equal, not all.
+// one run of three has to be equal to others, not all.
 func TestReplay(t *testing.T) {
 	run := func(seed uint64) (sum uint64) {
 		Replayable(t, seed)
