@@ -28,7 +28,7 @@ func sender(t testing.TB) (*Engine, key.NodePublic, [][]byte) {
 	}
 	port := netip.MustParseAddrPort(sink.LocalAddr().String()).Port()
 	e.lookup(p.Key).route.Store(&probing.Route{Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port),
-		TrustedUntil: time.Now().Add(time.Hour), Active: true})
+		TrustedUntil: time.Now().Add(time.Hour), Active: true, Flowing: true})
 	pkts := make([][]byte, BatchSize)
 	for i := range pkts {
 		pkts[i] = make([]byte, 1312)
@@ -39,7 +39,11 @@ func sender(t testing.TB) (*Engine, key.NodePublic, [][]byte) {
 
 func TestSendAllocatesNothing(t *testing.T) {
 	e, k, pkts := sender(t)
-	if n := testing.AllocsPerRun(200, func() { _ = e.Send(k, pkts) }); n > 0.5 {
+	if n := testing.AllocsPerRun(200, func() {
+		if err := e.Send(k, pkts); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0.5 {
 		t.Errorf("%v allocations to send a batch", n)
 	}
 }
@@ -71,7 +75,9 @@ func BenchmarkSend(b *testing.B) {
 	b.SetBytes(int64(len(pkts) * len(pkts[0])))
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = e.Send(k, pkts)
+		if err := e.Send(k, pkts); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
@@ -79,7 +85,9 @@ func BenchmarkSendOne(b *testing.B) {
 	e, k, pkts := sender(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = e.Send(k, pkts[:1])
+		if err := e.Send(k, pkts[:1]); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
@@ -94,17 +102,21 @@ func BenchmarkReceive(b *testing.B) {
 	r.Receivers()
 	defer r.StopReceiving()
 	e.lookup(k).route.Store(&probing.Route{Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), r.LocalPort()),
-		TrustedUntil: time.Now().Add(time.Hour), Active: true})
+		TrustedUntil: time.Now().Add(time.Hour), Active: true, Flowing: true})
 	rx := r.newReceiver(&r.sock4)
 	bufs, sizes, from := make([][]byte, BatchSize), make([]int, BatchSize), make([]*Source, BatchSize)
 	for i := range bufs {
 		bufs[i] = make([]byte, 65535)
 	}
-	r.sources.bind(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), e.LocalPort()), &peer{})
+	talker := &peer{}
+	talker.route.Store(&probing.Route{})
+	r.sources.bind(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), e.LocalPort()), talker)
 	b.SetBytes(int64(len(pkts) * len(pkts[0])))
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = e.Send(k, pkts)
+		if err := e.Send(k, pkts); err != nil {
+			b.Fatal(err)
+		}
 		for got := 0; got < len(pkts); {
 			n, err := rx.receive(bufs, sizes, from)
 			if err != nil {
