@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,4 +181,29 @@ func TestLossyLine(t *testing.T) {
 func online(n *Node) bool {
 	peer := n.Map().Peers[0]
 	return peer.Online != nil && *peer.Online
+}
+
+// TestQuietConnectionsLast has two nodes that talk now and then: nobody needs to connect to
+// the relay or the server anew.
+func TestQuietConnectionsLast(t *testing.T) {
+	pair(t, 1, C3, C3, func(w *World, x, y *Node, there, back *Stream) {
+		there.Stop()
+		back.Stop()
+		var begun atomic.Int32
+		w.Tap(func(_ time.Time, p *vnet.Packet) {
+			if p.Begins() {
+				begun.Add(1)
+			}
+		})
+		for range 12 {
+			time.Sleep(5 * time.Minute)
+			if _, err := x.Ping(y, time.Second); err != nil {
+				w.Errorf("at %v: %v", w.Now(), err)
+			}
+		}
+		w.Tap(nil)
+		if n := begun.Load(); n != 0 {
+			w.Errorf("TCP connections were begun: %d packets in an hour", n)
+		}
+	})
 }

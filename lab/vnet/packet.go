@@ -120,3 +120,6 @@ func icmpError(from netip.Addr, p *Packet, kind icmpKind, mtu int) *Packet {
 	}
 	return &Packet{Proto: ICMP, Src: netip.AddrPortFrom(from, 0), Dst: p.Src, TTL: defaultTTL, icmp: kind, about: p, mtu: mtu}
 }
+
+// Begins reports whether the packet is the first of a TCP connection.
+func (p *Packet) Begins() bool { return p.Proto == TCP && p.tcp.syn && !p.tcp.ok }

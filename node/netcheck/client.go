@@ -49,7 +49,8 @@ type Request struct {
 	// HomeLost says that the home relay cannot be connected to, whatever its STUN server
 	// says. It is not asked, and another is chosen if there is one.
 	HomeLost bool
-	// Fresh forgets what earlier reports measured: the machine is in another network now.
+	// Fresh forgets what earlier reports measured, and so asks all regions: the machine is
+	// in another network now.
 	Fresh bool
 	// OnMapping, if not nil, is called with each address under which a STUN server saw
 	// this node, at the first time in a report. It must not block.

@@ -97,7 +97,6 @@ type RelayConn interface {
 	NotePreferred(bool) error
 	Ping(context.Context) (time.Duration, error)
 	LocalAddr() netip.AddrPort
-	SetWriteDeadline(time.Time) error
 	Close() error
 }
 

@@ -10,9 +10,8 @@ import (
 
 // Handshakes may begin too early on either side, and WireGuard repeats them only after
 // five seconds. One of our own is held until it is known where the peer is. And a peer
-// often hears of us before we hear of it, and starts a handshake that comes
-// through the relay from a key that we do not know yet: it is kept until the peer is
-// configured.
+// often hears of us before we hear of it, and starts a handshake that comes through the
+// relay from a key that we do not know yet: it is kept until the peer is configured.
 const (
 	maxEarly = 64
 	earlyAge = 5 * time.Second

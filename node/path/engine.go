@@ -333,12 +333,13 @@ func (e *Engine) Restun() { e.post(func() { e.check("asked for") }) }
 // LinkChanged tells the engine of a change of the machine's network.
 func (e *Engine) LinkChanged(c LinkChange) {
 	e.post(func() {
+		wasUp := e.loop.linkUp
 		e.loop.linkUp = c.Up
 		e.relays.offline.Store(!c.Up)
 		switch {
 		case !c.Up:
 			e.relays.reconnect([]addr{})
-		case c.Rebind:
+		case c.Rebind || !wasUp:
 			e.rebind(c.LocalAddrs)
 		default:
 			e.check("link change")

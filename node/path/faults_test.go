@@ -181,3 +181,65 @@ func TestBrokenSocketIsReplaced(t *testing.T) {
 		}
 	})
 }
+
+// TestCrossingHandshakes has a peer's initiations come while one of our own is on its way:
+// they are kept back, and the last one is handed in only if ours goes unanswered.
+func TestCrossingHandshakes(t *testing.T) {
+	for _, answered := range []bool{false, true} {
+		pair(t, func(t *testing.T, n *memnet, a, b *host) {
+			p := a.lookup(b.priv.Public())
+			p.yields.Store(true)
+			src := &Source{Addr: b.addr(), Peer: p.key, peer: p}
+			now := time.Now()
+			p.initiating(now)
+			pkt := make([]byte, initiationLen)
+			pkt[0] = initiationType
+			for i := range 1000 { // anybody can send such
+				pkt[4] = byte(i)
+				if a.filterHandshake(pkt, src, now.UnixNano()) {
+					t.Fatal("an initiation that crosses ours was handed in")
+				}
+			}
+			if answered {
+				if !a.filterHandshake(append([]byte{responseType}, make([]byte, responseLen-1)...), src, now.UnixNano()) {
+					t.Fatal("the response was kept back")
+				}
+			}
+			time.Sleep(glareHold)
+			synctest.Wait()
+			want := 1
+			if answered {
+				want = 0
+			}
+			if len(a.got) != want {
+				t.Fatalf("answered %v: %d initiations were handed in, want %d", answered, len(a.got), want)
+			}
+			if want == 1 {
+				if got := <-a.got; got != string(pkt) {
+					t.Error("not the last one was handed in")
+				}
+			}
+			if !a.filterHandshake(pkt, src, now.UnixNano()) {
+				t.Error("an initiation was kept back with none of ours on its way")
+			}
+		})
+	}
+}
+
+// TestRelayWhenTheLinkIsBackWithoutMore has the network come back just as it was.
+func TestRelayWhenTheLinkIsBackWithoutMore(t *testing.T) {
+	pair(t, func(t *testing.T, n *memnet, a, b *host) {
+		n.set(func() { n.relayCut = true })
+		a.LinkChanged(LinkChange{Up: false})
+		for _, c := range n.relays[1].conns {
+			c.Close()
+		}
+		time.Sleep(time.Minute)
+		n.set(func() { n.relayCut = false })
+		a.LinkChanged(LinkChange{Up: true})
+		synctest.Wait()
+		if !a.Status().Relays[0].Connected {
+			t.Error("no relay connection once the link was back")
+		}
+	})
+}

@@ -35,13 +35,25 @@ func (e *Engine) filterHandshake(pkt []byte, src *Source, now int64) bool {
 	case isResponse(pkt):
 		p.initiated.Store(0)
 	case isInitiation(pkt) && p.crossed(now):
-		kept := slices.Clone(pkt)
-		time.AfterFunc(glareHold, func() {
-			if p.initiated.Swap(0) != 0 { // ours went unanswered
-				e.relayIn.put(&relayBatch{data: [][]byte{kept}, from: []*Source{src}})
-			}
-		})
+		// The last one stands for all: anybody can send what looks like one.
+		if p.crossing.Swap(&crossing{slices.Clone(pkt), src}) == nil {
+			time.AfterFunc(glareHold, func() { e.endGlare(p) })
+		}
 		return false
 	}
 	return true
+}
+
+// crossing is an initiation that is kept back.
+type crossing struct {
+	data []byte
+	from *Source
+}
+
+// endGlare hands in what was kept back of p if the handshake of our own went unanswered.
+func (e *Engine) endGlare(p *peer) {
+	kept := p.crossing.Swap(nil)
+	if p.initiated.Swap(0) != 0 {
+		e.relayIn.put(&relayBatch{data: [][]byte{kept.data}, from: []*Source{kept.from}})
+	}
 }

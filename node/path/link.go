@@ -193,7 +193,6 @@ func (l *link) transmit(ctx context.Context, conn RelayConn) {
 			}
 		}
 		if now := time.Now(); !l.suspect.Load() && l.queue.take(now, &batch) {
-			_ = conn.SetWriteDeadline(now.Add(relayWriteWait))
 			err := conn.SendPackets(batch.packets)
 			batch.release()
 			if err != nil {

@@ -251,8 +251,6 @@ func (c *memRelayConn) Buffered() bool            { return len(c.in) > 0 }
 func (c *memRelayConn) NotePreferred(bool) error  { return nil }
 func (c *memRelayConn) LocalAddr() netip.AddrPort { return netip.AddrPort{} }
 
-func (c *memRelayConn) SetWriteDeadline(time.Time) error { return nil }
-
 func (c *memRelayConn) Ping(ctx context.Context) (time.Duration, error) {
 	c.relay.net.mu.Lock()
 	frozen := c.relay.net.frozen

@@ -24,9 +24,10 @@ type peer struct {
 	waking      atomic.Bool                    // is in Engine.wake
 	unreachable atomic.Pointer[netip.AddrPort] // to which the system cannot send; the loop takes it
 	held        atomic.Pointer[held]
-	initiated   atomic.Int64 // when a handshake of ours began, Unix nanoseconds, 0 if it was answered
-	yields      atomic.Bool  // its handshakes yield to ours
-	lastResort  budget       // of packets to where it was last known to be
+	initiated   atomic.Int64             // when a handshake of ours began, Unix nanoseconds, 0 if it was answered
+	crossing    atomic.Pointer[crossing] // kept back while ours is on its way
+	yields      atomic.Bool              // its handshakes yield to ours
+	lastResort  budget                   // of packets to where it was last known to be
 	counters    counters
 
 	cfg              Peer

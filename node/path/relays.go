@@ -174,6 +174,8 @@ func (r *relays) options(l *link) client.Options {
 		Home:        l.home.Load(),
 		PreferIPv6:  r.e.ipv6Works.Load,
 		Logger:      r.e.log,
+
+		WriteTimeout: relayWriteWait,
 	}
 }
 

@@ -32,7 +32,7 @@ type selfState struct {
 	checking  bool
 	mapped    []netip.AddrPort // what the check under way has found so far
 	again     bool             // another check is wanted after this one
-	full      bool             // the next check asks all regions and judges by nothing older
+	anew      bool             // the next check judges by nothing older
 	cancel    context.CancelFunc
 	lostAt    time.Time // of the last check because the home relay was lost
 	checkedAt time.Time // zero if never, or not valid any more
@@ -47,7 +47,7 @@ func (s *selfState) fresh(now time.Time) bool {
 // moved forgets what was found out: the node may be in another network. A check that is
 // under way asks in vain.
 func (s *selfState) moved() {
-	s.checkedAt, s.report, s.full = time.Time{}, nil, true
+	s.checkedAt, s.report, s.anew = time.Time{}, nil, true
 	s.cache.forget()
 	s.cancelCheck()
 }
@@ -86,10 +86,10 @@ func (e *Engine) check(why string) {
 	m, home := cfg.DERPMap, s.home
 	lost := e.relays.lost(home)
 	req := netcheck.Request{
-		Home: home, HomeLost: lost, HomeHeard: func() time.Time { return e.relays.lastHeard(home) }, Full: s.full, Fresh: s.full,
+		Home: home, HomeLost: lost, HomeHeard: func() time.Time { return e.relays.lastHeard(home) }, Fresh: s.anew,
 		OnMapping: func(at netip.AddrPort) { e.post(func() { e.mapped(ctx, at) }) },
 	}
-	s.full = false
+	s.anew = false
 	go func() {
 		report, err := e.checker.Report(ctx, m, req)
 		e.post(func() { e.checked(report, err, lost) })

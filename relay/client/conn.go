@@ -135,6 +135,9 @@ func (c *Conn) writeLocked(frames []byte) error {
 	if len(frames) == 0 {
 		return nil
 	}
+	if t := c.opts.WriteTimeout; t > 0 {
+		_ = c.raw.SetWriteDeadline(time.Now().Add(t)) // fails if the write does too
+	}
 	var err error
 	if c.cork == nil || len(frames) <= maxTLSRecord {
 		_, err = c.nc.Write(frames)
@@ -188,10 +191,6 @@ func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
 // Close closes the connection and makes a blocked Recv or send fail.
 func (c *Conn) Close() error { return c.end() }
-
-// SetWriteDeadline bounds later writes, and one that blocks now; after it passes
-// the connection is of no more use. The zero time means no bound.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.raw.SetWriteDeadline(t) }
 
 // Ping measures a round trip to the relay, waiting at most five seconds, and no longer
 // than the connection lasts. Somebody must be calling Recv meanwhile.

@@ -59,6 +59,9 @@ type Options struct {
 	Home bool
 	// WatchConns asks, at once, for presence notices. It needs MeshKey.
 	WatchConns bool
+	// WriteTimeout is how long the relay may take in nothing of a write, after which the
+	// connection is of no more use; 0 is for ever.
+	WriteTimeout time.Duration
 	// PreferIPv6 reports whether IPv6 is known to work, so that it gets a head
 	// start over IPv4. It may be nil.
 	PreferIPv6 func() bool

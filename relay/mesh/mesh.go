@@ -117,7 +117,7 @@ func session(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	o.PrivateKey, o.MeshKey, o.WatchConns = cfg.PrivateKey, cfg.MeshKey, true
 	o.URL, o.DialHost, o.Region = cfg.Peer.URL, cfg.Peer.DialHost, nil
 	o.CertName = cfg.Peer.CertName
-	o.Logger = log
+	o.WriteTimeout, o.Logger = forwardTimeout, log
 	c, err := client.Dial(ctx, o)
 	if err != nil {
 		return err
@@ -203,16 +203,12 @@ func (l *link) ForwardPacket(src, dst key.NodePublic, data []byte) {
 
 // WriteFrames implements outbox.Writer.
 func (l *link) WriteFrames(chunks [][]byte, _ outbox.Count) error {
-	if err := l.conn.SetWriteDeadline(time.Now().Add(forwardTimeout)); err != nil {
-		return err
-	}
 	for _, b := range chunks {
 		if err := l.conn.WriteFrames(b); err != nil {
 			return err
 		}
 	}
-	// Others write too, such as answers to pings.
-	return l.conn.SetWriteDeadline(time.Time{})
+	return nil
 }
 
 // Failed implements outbox.Writer.
