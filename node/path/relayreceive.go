@@ -23,7 +23,8 @@ func (l *link) receive(conn RelayConn) {
 			}
 			return
 		}
-		l.lastRecv.Store(time.Now().UnixNano())
+		now := time.Now().UnixNano()
+		l.lastRecv.Store(now)
 		l.failures.Store(0)
 		batch = append(batch[:0], m)
 		for len(batch) < cap(batch) && conn.Buffered() {
@@ -34,7 +35,7 @@ func (l *link) receive(conn RelayConn) {
 		}
 		in.reset()
 		for i := range batch {
-			l.message(&batch[i], &in)
+			l.message(&batch[i], &in, now)
 		}
 		if len(in.data) > 0 {
 			l.r.e.relayIn.put(&in)
@@ -42,8 +43,9 @@ func (l *link) receive(conn RelayConn) {
 	}
 }
 
-// message acts on one message; data packets are added to in.
-func (l *link) message(m *client.Message, in *relayBatch) {
+// message acts on one message that came at now, in Unix nanoseconds; data packets are
+// added to in.
+func (l *link) message(m *client.Message, in *relayBatch, now int64) {
 	e := l.r.e
 	switch m.Kind {
 	case client.KindPacket:
@@ -57,7 +59,7 @@ func (l *link) message(m *client.Message, in *relayBatch) {
 			e.deliver(m.Data, l.source(p))
 			return
 		}
-		if src := l.source(p); e.filterHandshake(m.Data, src, time.Now().UnixNano()) {
+		if src := l.source(p); e.filterHandshake(m.Data, src, now) {
 			in.add(p, src, m.Data)
 		}
 	case client.KindPeerGone:
